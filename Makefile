@@ -1,0 +1,75 @@
+# Each target works alone on a fresh machine with python3 (3.10 to 3.13) and make: what it needs, it installs in .venv.
+# `make help` lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
+
+PACKAGE := $(shell find s3rec_mini -type f -not -name '*.pyc')
+SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_checkpoints/*') _config.yml _toc.yml
+ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
+
+.DELETE_ON_ERROR:
+.PHONY: help test book serve lint repository constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+book: _build/.book ## execute the notebooks and render the book into _build/html
+	@echo "The book: _build/html/index.html"
+
+serve: book ## read the book at http://localhost:8000 (PORT=… for another)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+
+lint: $(VENV)/.test ## check the code's style with ruff
+	$(BIN)/python -m ruff check .
+
+repository: ## set the project's public address everywhere: make repository URL=https://github.com/you/s3rec-mini
+	@case '$(URL)' in \
+	  https://*[!A-Za-z0-9._~/-]* | */ | *.git) bad=1 ;; https://*/*) bad= ;; *) bad=1 ;; esac; \
+	if [ -n "$$bad" ]; then \
+	  echo "usage: make repository URL=https://github.com/you/s3rec-mini (no slash or .git at its end)"; exit 2; fi
+	@old=$$(printf '%s' '$(ADDRESS)' | sed 's/\./\\./g'); \
+	grep -rlF --exclude-dir=.git --exclude-dir=.venv --exclude-dir=_build --exclude-dir=runs -- '$(ADDRESS)' . \
+	| while read -r file; do \
+	  sed "s|$$old|$(URL)|g" "$$file" > "$$file.new" && cat "$$file.new" > "$$file" && rm "$$file.new" && echo "$$file"; \
+	done
+
+constraints: $(VENV)/.created ## resolve constraints.txt again for Python 3.10 to 3.13 (UPGRADE=--upgrade for newer releases)
+	$(BIN)/python -m pip install --quiet uv
+	UV_PYTHON_DOWNLOADS=never $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.10 --all-extras \
+	  --no-annotate --upgrade-package torch==2.13.0 $(UPGRADE) --custom-compile-command "make constraints" \
+	  --output-file constraints.txt pyproject.toml
+
+clean: ## remove the built book and the environment
+	rm -rf _build build $(VENV) s3rec_mini.egg-info
+
+# The environment: made once, then one stamp for each set of extras.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Python 3.10 to 3.13 is needed, and \`$(PYTHON)\` is not one of them: try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "Python's venv module is missing: on Debian or Ubuntu, apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.created
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation --editable '.[$*]'
+	@touch $@
+
+# Pages and cached outputs depend on the package as well as on their own cells, and jupyter-cache looks at the cells
+# alone: when the package (or what it runs on) is newer than the last build, everything is executed again.
+_build/.package: $(VENV)/.book $(PACKAGE)
+	rm -rf _build
+	@mkdir -p _build && touch $@
+
+# --all reads every page again, so a warning is reported each time and not only by the build that first saw it;
+# notebooks come from the cache where nothing changed.
+_build/.book: _build/.package $(SOURCES)
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	@touch $@

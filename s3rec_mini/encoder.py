@@ -1,0 +1,426 @@
+"""The encoder: embeddings, self-attention, and `S3Rec`, the model (paper section 4.2, equation 4).
+
+One transformer encoder serves both stages. Pretraining reads a sequence in both directions;
+finetuning adds the causal mask, so that a position sees only what came before it. Sequences are
+padded on the left and positions are counted from the right: the newest item always takes the last
+learned position, however wide the batch.
+
+Shapes: B sequences, L positions, H hidden size.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+__all__ = ["ModelConfig", "S3Rec", "load_model"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the model; the defaults are the paper's settings (section 5.1.4).
+
+    Parameters
+    ----------
+    num_items, num_attributes : int
+        Items have ids 1…num_items, attributes 1…num_attributes (0 attributes are allowed).
+    hidden_size : int
+        Width H of embeddings and states; a multiple of `num_heads`.
+    num_layers, num_heads : int
+        Depth of the encoder and attention heads a layer.
+    max_length : int
+        Number of learned positions; longer histories keep their newest items.
+    dropout : float
+        Probability in [0, 1), realised in steps of 1/256 on a CPU.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range; the message names it.
+    """
+
+    num_items: int
+    num_attributes: int
+    hidden_size: int = 64
+    num_layers: int = 2
+    num_heads: int = 2
+    max_length: int = 50
+    dropout: float = 0.5
+
+    def __post_init__(self):
+        smallest = dict(num_items=2, num_attributes=0, hidden_size=1, num_layers=1, num_heads=1,
+                        max_length=1)
+        for name, least in smallest.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {self.dropout!r}")
+
+    @classmethod
+    def for_dataset(cls, data, **settings) -> "ModelConfig":
+        """Return a config with the counts of `data` and any other field given by name."""
+        return cls(num_items=data.num_items, num_attributes=data.num_attributes, **settings)
+
+
+class Dropout(nn.Module):
+    """Dropout that draws one random byte an element.
+
+    On a CPU torch draws dropout's mask one number after another, which took a third of the
+    training time; eight mask bytes cut from each 64-bit number cost an eighth of that. Elsewhere
+    torch's own dropout runs. Both follow `torch.manual_seed`.
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self.probability = probability
+        self.kept_bytes = round(256 * (1 - probability))  # of the 256 values of a byte
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.probability)
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) < self.kept_bytes
+        return x * kept.to(x.dtype).mul_(256 / max(self.kept_bytes, 1))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, equation 4: softmax(QKᵀ/√(H/heads)) V, heads concatenated."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.weight_dropout = Dropout(config.dropout)
+
+    def forward(self, states: Tensor, visible: Tensor, return_attention: bool = False):
+        """Mix (B, L, H) states by attention; `visible` (B, 1, L, L) says which query sees which key.
+
+        Returns the mixed states (B, L, H) and the weights (B, heads, L, L), or None for the
+        weights where the fused kernel, which never forms them, did the work.
+        """
+        split = self.query_key_value(states).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, heads, L, H / heads)
+        weights = None
+        # Torch's fused kernels have no dropout on a CPU, so training there takes the plain path.
+        if return_attention or (self.training and states.device.type == "cpu"):
+            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5  # (B, heads, L, L)
+            weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
+            mixed = self.weight_dropout(weights) @ value  # (B, heads, L, H / heads)
+        else:
+            dropout = self.weight_dropout.probability if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(query, key, value, visible, dropout)
+        return self.output(mixed.transpose(1, 2).flatten(2)), weights  # (B, L, H)
+
+
+class Block(nn.Module):
+    """A post-norm transformer block: attention, then a feed-forward net with GELU."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        size = config.hidden_size
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(size, eps=1e-12)
+        self.expand = nn.Linear(size, 4 * size)
+        self.contract = nn.Linear(4 * size, size)
+        self.feed_forward_norm = nn.LayerNorm(size, eps=1e-12)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, states: Tensor, visible: Tensor, return_attention: bool = False):
+        mixed, weights = self.attention(states, visible, return_attention)
+        states = self.attention_norm(states + self.dropout(mixed))  # (B, L, H)
+        changed = self.contract(F.gelu(self.expand(states)))  # (B, L, 4H) -> (B, L, H)
+        return self.feed_forward_norm(states + self.dropout(changed)), weights
+
+
+def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:
+    """Say which key positions each query position may attend to.
+
+    Parameters
+    ----------
+    item_ids : Tensor
+        (B, L) integer ids, 0 where padded.
+    causal : bool
+        Hide every key to the right of its query.
+
+    Returns
+    -------
+    Tensor
+        (B, 1, L, L) bool, True where query (row) sees key (column). Padding is seen by nobody but
+        itself: a softmax over no key at all would be NaN.
+    """
+    length = item_ids.shape[1]
+    real = (item_ids != 0)[:, None, None, :]  # (B, 1, 1, L)
+    square = torch.ones(length, length, dtype=torch.bool, device=item_ids.device)
+    order = square.tril() if causal else square
+    return (real & order) | torch.eye(length, dtype=torch.bool, device=item_ids.device)
+
+
+class S3Rec(nn.Module):
+    """The S3-Rec model: one encoder, an item and an attribute table, four pretraining heads.
+
+    The heads `aap_head`, `mip_head`, `map_head` and `sp_head` hold the bilinear forms W of
+    equations 5–8; finetuning and prediction (equation 9) do not use them.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Sizes. Weights start as N(0, 0.02), biases and the padding rows as zero; call
+        `torch.manual_seed` first for a repeatable start.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        size = config.hidden_size
+        # Two more rows than items: 0 pads, num_items + 1 masks.
+        self.item_embedding = nn.Embedding(config.num_items + 2, size, padding_idx=0)
+        self.attribute_embedding = nn.Embedding(config.num_attributes + 1, size, padding_idx=0)
+        self.position_embedding = nn.Embedding(config.max_length, size)
+        self.embedding_norm = nn.LayerNorm(size, eps=1e-12)
+        self.dropout = Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.aap_head = nn.Linear(size, size)
+        self.mip_head = nn.Linear(size, size)
+        self.map_head = nn.Linear(size, size)
+        self.sp_head = nn.Linear(size, size)
+        self.apply(_initialise)
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence the model reads."""
+        return self.config.max_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.item_embedding.weight.device
+
+    def forward(self, item_ids: Tensor, causal: bool = False, return_attention: bool = False):
+        """Encode sequences (equation 4).
+
+        Parameters
+        ----------
+        item_ids : Tensor
+            (B, L) int64 or int32 ids in 0…num_items + 1, padded on the left with 0,
+            1 <= L <= max_length.
+        causal : bool
+            False reads in both directions (pretraining), True only leftwards (finetuning).
+        return_attention : bool
+            Also return the attention weights.
+
+        Returns
+        -------
+        Tensor or (Tensor, Tensor)
+            States (B, L, H); with `return_attention` also the weights (layers, B, heads, L, L).
+            States at padded positions carry no meaning.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ids are not integers, not (B, L), too many, elsewhere than the weights, or (checked
+            on a CPU only: on a GPU it would wait for the device) out of range.
+        """
+        self._check(item_ids)
+        positions = self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
+        states = self.embedding_norm(self.item_embedding(item_ids) + positions)  # (B, L, H)
+        states = self.dropout(states)
+        visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
+        attention = []
+        for block in self.blocks:
+            states, weights = block(states, visible, return_attention)
+            attention.append(weights)
+        return (states, torch.stack(attention)) if return_attention else states
+
+    def score(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Score items as the next one by the product e_iᵀ F_t (equation 9).
+
+        Parameters
+        ----------
+        states : Tensor
+            (B, H) states, one a sequence.
+        candidates : Tensor, optional
+            (B, K) int64 item ids; every item is scored without it.
+
+        Returns
+        -------
+        Tensor
+            (B, K), or (B, num_items + 2), where the columns of padding and mask mean nothing.
+        """
+        if candidates is None:
+            return states @ self.item_embedding.weight.T
+        return torch.einsum("bh,bkh->bk", states, self.item_embedding(candidates))
+
+    def _check(self, item_ids: Tensor) -> None:
+        if item_ids.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"item_ids must be int64 or int32, not {item_ids.dtype}")
+        if item_ids.dim() != 2 or not 1 <= item_ids.shape[1] <= self.config.max_length:
+            raise ValueError(
+                f"item_ids must be (B, L) with 1 <= L <= {self.config.max_length} (max_length), "
+                f"not {tuple(item_ids.shape)}: keep the newest items of longer sequences"
+            )
+        if item_ids.device.type != self.device.type:
+            raise ValueError(
+                f"item_ids are on {item_ids.device}, the model on {self.device}: "
+                f"use item_ids.to(model.device)"
+            )
+        last = self.config.num_items + 1
+        if item_ids.device.type == "cpu" and item_ids.numel():
+            low, high = int(item_ids.min()), int(item_ids.max())
+            if low < 0 or high > last:
+                raise ValueError(
+                    f"item id {low if low < 0 else high} is outside 0…{last}: ids run from 1 to "
+                    f"{last - 1}, 0 pads and {last} masks"
+                )
+
+    def save(self, path, dtype: torch.dtype | None = None) -> None:
+        """Write weights and config to a safetensors file, all of it or nothing.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file; its folder is made if missing.
+        dtype : torch.dtype, optional
+            Store in this type (float16 halves the file); `load` gives back float32.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an older file of that name is left as it was.
+        """
+        tensors = {name: value.to(dtype or value.dtype) for name, value in self.state_dict().items()}
+        write_tensors(path, tensors, {"config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, path) -> "S3Rec":
+        """Read a model that `save` wrote, onto the CPU, in float32 and in evaluation mode.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or it is not (or no longer) a model of this package.
+        """
+        tensors, metadata = read_tensors(path)
+        try:
+            model = cls(ModelConfig(**metadata["config"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no valid model config ({error})") from None
+        model.load_weights(tensors, source=path)
+        return model.eval()
+
+    def load_weights(self, tensors: dict[str, Tensor], source) -> None:
+        """Copy `tensors` into the model after checking every name and shape.
+
+        Raises
+        ------
+        ValueError
+            If a tensor is missing, unknown or of another shape; `source` is named in the message.
+        """
+        own = {name: tuple(value.shape) for name, value in self.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in tensors.items()}
+        if own != given:
+            wrong = sorted(n for n in own.keys() | given.keys() if own.get(n) != given.get(n))
+            name = wrong[0]
+            raise ValueError(
+                f"{source} does not fit the model: {len(wrong)} tensors differ, the first is "
+                f"{name}, {given.get(name, 'missing')} there and {own.get(name, 'unknown')} here. "
+                f"Build the model with the sizes the file was made with"
+            )
+        self.load_state_dict(tensors)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()
+
+
+def load_model(name: str) -> S3Rec:
+    """Load weights that ship with the package, such as "movielens-small".
+
+    Each file lies in ``s3rec_mini/data/weights`` beside a model card that names the command that
+    made it and the licence of its data.
+
+    Raises
+    ------
+    ValueError
+        If no weights of that name ship; the message lists those that do.
+    """
+    folder = resources.files("s3rec_mini") / "data" / "weights"
+    shipped = sorted(f.name.removesuffix(".safetensors") for f in folder.iterdir()
+                     if f.name.endswith(".safetensors"))
+    if name not in shipped:
+        raise ValueError(f"no weights named {name!r} ship with s3rec_mini: there are {shipped}")
+    with resources.as_file(folder / f"{name}.safetensors") as path:
+        return S3Rec.load(path)
+
+
+@contextmanager
+def replacing(path) -> Iterator[Path]:
+    """Give a temporary path beside `path` and move it there once the block ends without error.
+
+    A reader thus finds the old file or the new one, never half of one. An OSError names the path.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"cannot write {path} ({error}): check that its folder exists, is writable and has "
+            f"room; nothing was changed"
+        ) from error
+    finally:
+        if unfinished.parent.is_dir():
+            unfinished.unlink(missing_ok=True)
+
+
+def write_tensors(path, tensors: dict[str, Tensor], metadata: dict) -> None:
+    """Write tensors with JSON metadata as one safetensors file, all of it or nothing."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as unfinished:
+        save_file(tensors, unfinished, {"s3rec_mini": json.dumps(metadata)})
+
+
+def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_tensors` wrote. Nothing in a file is ever executed.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is corrupt or was not written by this package.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = json.loads((file.metadata() or {})["s3rec_mini"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a safetensors file of s3rec_mini, or it is damaged ({error}): "
+            f"write it again with S3Rec.save; the authors' .pt files are read by "
+            f"s3rec_mini.official.load_checkpoint"
+        ) from error

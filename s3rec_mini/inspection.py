@@ -1,0 +1,152 @@
+"""What a trained model has learned, in numbers: attention and embeddings; `plots` draws them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .encoder import S3Rec
+
+__all__ = ["attention_by_distance", "attention_maps", "nearest_items", "project_embeddings"]
+
+
+@torch.no_grad()
+def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> Tensor:
+    """Return where each position of one sequence looks (equation 4).
+
+    Parameters
+    ----------
+    model : S3Rec
+        Read without dropout; its mode is restored.
+    items : sequence of int
+        Ids, oldest first; the newest `max_length` are read.
+    causal : bool
+        Read as in finetuning.
+
+    Returns
+    -------
+    Tensor
+        (layers, heads, L, L) float32 on the CPU; row q holds the weights of query q, summing to 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no items, or one is out of range.
+    """
+    if not len(items):
+        raise ValueError("attention needs at least one item")
+    newest = torch.as_tensor(np.asarray(items)[-model.max_length :], device=model.device)
+    training = model.training
+    model.eval()
+    _, attention = model(newest[None], causal=causal, return_attention=True)
+    model.train(training)
+    return attention[:, 0].cpu()
+
+
+def attention_by_distance(
+    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False
+) -> pd.DataFrame:
+    """Return the mean weight that the newest item gives to the item so many steps back.
+
+    Parameters
+    ----------
+    model : S3Rec
+        The model.
+    sequences : sequence of int64 arrays
+        Those of fewer than `length` items are left out, so that every distance is a mean over the
+        same users.
+    length : int
+        How many of the newest items the model reads, at most `max_length`.
+    causal : bool
+        Read as in finetuning.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns layer, head (from 1), distance (0…length - 1) and weight.
+
+    Raises
+    ------
+    ValueError
+        If no sequence is long enough.
+    """
+    long_enough = [s[-length:] for s in sequences if len(s) >= length]
+    if not long_enough:
+        raise ValueError(f"no sequence has {length} items: choose a smaller length")
+    newest = sum(attention_maps(model, s, causal)[:, :, -1].flip(-1) for s in long_enough)
+    weights = (newest / len(long_enough)).numpy()  # (layers, heads, length)
+    layer, head, distance = (axis.ravel() for axis in np.indices(weights.shape))
+    return pd.DataFrame({"layer": layer + 1, "head": head + 1, "distance": distance,
+                         "weight": weights.ravel()})
+
+
+def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFrame:
+    """Return the items whose embeddings point most nearly the same way.
+
+    Parameters
+    ----------
+    model : S3Rec
+        Made for `data`.
+    data : SequenceDataset
+        Names the items.
+    item : str or int
+        A name or an id.
+    k : int
+        How many.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `k` rows of item (id), name and cosine, the nearest first, without the item itself.
+
+    Raises
+    ------
+    ValueError
+        If there is no such item.
+    """
+    item = data.item_id(item)
+    table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu(), dim=1)
+    cosines = table @ table[item]  # (num_items + 2,)
+    cosines[[0, item, data.mask_id]] = -torch.inf
+    best = cosines.topk(min(k, data.num_items - 1))
+    return pd.DataFrame({"item": best.indices.numpy(), "cosine": best.values.numpy(),
+                         "name": [data.item_names[i] for i in best.indices]})
+
+
+def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: int = 0):
+    """Place vectors in the plane.
+
+    Parameters
+    ----------
+    vectors : Tensor or array
+        (N, H) float, for example rows of ``model.item_embedding.weight``.
+    method : {"pca", "tsne"}
+        The two directions of most variance, or a map that keeps neighbours together and whose
+        larger distances mean little.
+    seed : int
+        Of t-SNE.
+
+    Returns
+    -------
+    float array
+        (N, 2).
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown or there are fewer than three vectors.
+    """
+    from sklearn.decomposition import PCA  # half a second to import, and nothing else needs it
+    from sklearn.manifold import TSNE
+
+    vectors = torch.as_tensor(vectors).detach().cpu().numpy()
+    if len(vectors) < 3:
+        raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(vectors)
+    if method == "tsne":
+        perplexity = min(30, (len(vectors) - 1) / 3)
+        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    raise ValueError(f'method must be "pca" or "tsne", not {method!r}')

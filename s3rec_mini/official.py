@@ -1,0 +1,163 @@
+"""The authors' own files: checkpoints, both ways, and test negatives (RUCAIBox/CIKM2020-S3Rec)."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .encoder import ModelConfig, S3Rec, replacing
+
+__all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
+
+# Their name of each part, ours on the right; a block's names follow its number.
+_PARTS = {
+    "item_embeddings": "item_embedding",
+    "attribute_embeddings": "attribute_embedding",
+    "position_embeddings": "position_embedding",
+    "LayerNorm": "embedding_norm",
+    "aap_norm": "aap_head",
+    "mip_norm": "mip_head",
+    "map_norm": "map_head",
+    "sp_norm": "sp_head",
+}
+_BLOCK_PARTS = {
+    "attention.dense": "attention.output",
+    "attention.LayerNorm": "attention_norm",
+    "intermediate.dense_1": "expand",
+    "intermediate.dense_2": "contract",
+    "intermediate.LayerNorm": "feed_forward_norm",
+}
+_PROJECTIONS = ("query", "key", "value")  # one matrix in ours, stacked in this order
+
+
+def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> S3Rec:
+    """Read weights that the authors' code saved, such as ``LastFM-epochs-150.pt``.
+
+    Sizes are read off the tensors, but for the number of heads, which leaves no trace in them.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file of ``torch.save(model.state_dict())``; it is unpickled with ``weights_only``, so
+        that nothing in it is executed.
+    dataset : SequenceDataset
+        The dataset the weights were trained on.
+    num_heads, dropout : int, float
+        As the authors trained it; 2 and 0.5 in all of their files.
+
+    Returns
+    -------
+    S3Rec
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, it is not one of theirs, or not of this dataset.
+    """
+    theirs = _read(path)
+    try:
+        items, attributes, positions = (len(theirs[f"{part}.weight"]) for part in list(_PARTS)[:3])
+        layers = sum(name.endswith("attention.query.weight") for name in theirs)
+        config = ModelConfig(items - 2, attributes - 1, theirs["item_embeddings.weight"].shape[1],
+                             layers, num_heads, positions, dropout)
+        model = S3Rec(config)
+        ours = {name: torch.cat([theirs[n] for n in names]) for name, names in _names(model).items()}
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
+    if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
+        raise ValueError(
+            f"{path} was trained on {config.num_items} items and {config.num_attributes} "
+            f"attributes, {dataset.name} has {dataset.num_items} and {dataset.num_attributes}: "
+            f"load the dataset that its name tells"
+        )
+    model.load_weights(ours, source=path)
+    return model.eval()
+
+
+def export_checkpoint(model: S3Rec, path) -> None:
+    """Write weights under the authors' names, for their code to load.
+
+    Parameters
+    ----------
+    model : S3Rec
+        Any sizes.
+    path : str or Path
+        The ``.pt`` file to write, all of it or nothing.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    weights = model.state_dict()
+    theirs = {}
+    for name, names in _names(model).items():
+        pieces = weights[name].detach().cpu().chunk(len(names))
+        theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
+    with replacing(path) as unfinished:
+        torch.save(theirs, unfinished)
+
+
+def load_negatives(path, dataset) -> np.ndarray:
+    """Read the authors' 99 test negatives a user, ``NAME_sample.txt``.
+
+    Parameters
+    ----------
+    path : str or Path
+        A line a user, ``user item item …``, in the order of ``NAME.txt``.
+    dataset : SequenceDataset
+        Whose users they belong to.
+
+    Returns
+    -------
+    int64 array
+        (num_users, 99) item ids, for ``evaluate(…, negatives=…)``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or its users or items are not those of the dataset.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        rows = np.loadtxt(path, dtype=np.int64, ndmin=2)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table of item ids ({error})") from None
+    users, negatives = rows[:, 0], rows[:, 1:]
+    if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):
+        raise ValueError(f"the users of {path} are not 1…{dataset.num_users}, in order, as those "
+                         f"of {dataset.name} are")
+    if not negatives.size or negatives.min() < 1 or negatives.max() > dataset.num_items:
+        raise ValueError(f"{path} holds item ids outside 1…{dataset.num_items}")
+    return negatives
+
+
+def _names(model: S3Rec) -> dict[str, list[str]]:
+    """Map each parameter's name to the authors' name or, for stacked projections, names."""
+    parts = {ours: [theirs] for theirs, ours in _PARTS.items()}
+    for number in range(model.config.num_layers):
+        theirs, ours = f"item_encoder.layer.{number}", f"blocks.{number}"
+        parts |= {f"{ours}.{b}": [f"{theirs}.{a}"] for a, b in _BLOCK_PARTS.items()}
+        parts[f"{ours}.attention.query_key_value"] = [f"{theirs}.attention.{p}" for p in _PROJECTIONS]
+    names = {}
+    for parameter in model.state_dict():
+        part, _, kind = parameter.rpartition(".")
+        names[parameter] = [f"{theirs}.{kind}" for theirs in parts[part]]
+    return names
+
+
+def _read(path) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
+                         f"not executed ({str(error).splitlines()[0]})") from None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
+    return weights

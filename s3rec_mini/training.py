@@ -1,0 +1,405 @@
+"""The two training stages: `pretrain` (section 4.3) and `finetune` (section 4.4).
+
+Both are plain loops over epochs and batches. A run is a pure function of (data, config, seed):
+before each epoch the random state is set from the seed and the epoch's number, so that a run that
+was killed goes on from its last finished epoch and ends with the weights of an unbroken run.
+
+`accelerate` finds the device (CUDA, MPS or CPU), casts to the precision it was launched with, and
+averages gradients where there are several processes. Each process makes the whole batch, takes its
+rows, and weighs its mean by their share: the sum over processes is then the loss of the whole
+batch. (In-batch segments, in the forms "paper" and "infonce" of SP, come from a process's own rows.)
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from .batches import finetuning_batches, pretraining_batches
+from .encoder import S3Rec, read_tensors, write_tensors
+from .evaluation import evaluate
+from .objectives import (
+    FINETUNING_LOSSES,
+    OBJECTIVES,
+    checked_forms,
+    finetuning_loss,
+    pretraining_losses,
+)
+
+__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of pretraining; the defaults are the paper's (section 5.1.4).
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the users.
+    batch_size : int
+        Prefixes a step, over all processes.
+    learning_rate : float
+        Of Adam, β 0.9 and 0.999.
+    weights : dict of str to float
+        Weight of each objective's loss; an objective that is left out or weighs 0 is not computed.
+    forms : dict of str to str
+        Form of each objective, "released", "paper" or "infonce" (see `objectives`); "released"
+        where none is named.
+    mask_probability : float
+        Chance of an item to be masked; a sequence's last item always is.
+    prefixes_per_user : int or None
+        Prefixes drawn for each user an epoch; None takes every prefix.
+    held_out_segments : bool
+        Cut negative segments from whole sequences, held-out items included, as the released code
+        does. For comparison only: it leaks.
+    seed : int
+        Of batches and dropout.
+    """
+
+    epochs: int = 100
+    batch_size: int = 200
+    learning_rate: float = 1e-3
+    weights: dict[str, float] = field(
+        default_factory=lambda: dict(aap=0.2, mip=1.0, map=1.0, sp=0.5)
+    )
+    forms: dict[str, str] = field(default_factory=dict)
+    mask_probability: float = 0.2
+    prefixes_per_user: int | None = None
+    held_out_segments: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        _check_loop(self)
+        checked_forms(self.forms)
+        if not 0 <= self.mask_probability <= 1:
+            raise ValueError(f"mask_probability must lie in [0, 1], not {self.mask_probability}")
+        if self.prefixes_per_user is not None and self.prefixes_per_user < 1:
+            raise ValueError(f"prefixes_per_user must be at least 1, not {self.prefixes_per_user}")
+        unknown = sorted(self.weights.keys() - set(OBJECTIVES))
+        if unknown or min(self.weights.values(), default=0) < 0 or not any(self.weights.values()):
+            raise ValueError(f"weights must give some of {OBJECTIVES} a weight of at least 0, one of "
+                             f"them more, not {self.weights}")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Settings of finetuning; the defaults are the paper's (section 5.1.4).
+
+    Parameters
+    ----------
+    epochs : int
+        Most passes over the users; early stopping usually ends sooner.
+    patience : int
+        Epochs without a better validation MRR after which to stop.
+    batch_size : int
+        Users a step, over all processes.
+    learning_rate : float
+        Of Adam, β 0.9 and 0.999.
+    loss : {"pairwise", "pointwise", "softmax"}
+        The paper's loss (equation 9), the released code's, or cross-entropy over all items.
+    validation_protocol : {"sampled", "full"}
+        How the validation MRR is measured.
+    held_out_negatives : bool
+        Never draw a user's held-out items as negatives, as the released code does. For comparison
+        only: it leaks.
+    seed : int
+        Of batches, dropout and drawn validation negatives.
+    """
+
+    epochs: int = 200
+    patience: int = 10
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    loss: str = "pairwise"
+    validation_protocol: str = "sampled"
+    held_out_negatives: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        _check_loop(self)
+        if self.patience < 1:
+            raise ValueError(f"patience must be at least 1 epoch, not {self.patience}")
+        if self.loss not in FINETUNING_LOSSES:
+            raise ValueError(f"loss must be one of {FINETUNING_LOSSES}, not {self.loss!r}")
+        if self.validation_protocol not in ("sampled", "full"):
+            raise ValueError(f'validation_protocol must be "sampled" or "full", '
+                             f"not {self.validation_protocol!r}")
+
+
+def _check_loop(config) -> None:
+    for name in ("epochs", "batch_size"):
+        if not isinstance(getattr(config, name), int) or getattr(config, name) < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, "
+                             f"not {getattr(config, name)!r}")
+    if not isinstance(config.seed, int) or config.seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0, not {config.seed!r}")
+    if not config.learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, not {config.learning_rate!r}")
+
+
+class PretrainingStage(nn.Module):
+    """The weighted objectives as one forward pass, which is what `accelerate` can distribute."""
+
+    def __init__(self, model: S3Rec, item_attributes: Tensor, config: PretrainConfig):
+        super().__init__()
+        self.model = model
+        self.forms = config.forms
+        self.objectives = tuple(name for name in OBJECTIVES if config.weights.get(name, 0) > 0)
+        weights = [config.weights[name] for name in self.objectives]
+        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+        self.register_buffer("item_attributes", item_attributes, persistent=False)
+
+    def forward(self, batch) -> Tensor:
+        """Return the losses (objectives,) of a batch, unweighted."""
+        losses = pretraining_losses(
+            self.model, batch, self.item_attributes, self.forms, self.objectives
+        )
+        return torch.stack(list(losses.values()))
+
+
+class FinetuningStage(nn.Module):
+    """The finetuning loss as one forward pass; the pretraining heads take no part in it."""
+
+    objectives = ("loss",)
+
+    def __init__(self, model: S3Rec, config: FinetuneConfig):
+        super().__init__()
+        self.model = model
+        self.loss = config.loss
+        self.register_buffer("weights", torch.ones(1), persistent=False)
+
+    def forward(self, batch) -> Tensor:
+        """Return the loss (1,) of a batch."""
+        return finetuning_loss(self.model, batch, self.loss)[None]
+
+
+def pretrain(model: S3Rec, data, config: PretrainConfig | None = None, checkpoint=None) -> list[dict]:
+    """Pretrain `model` in place on the four objectives, reading in both directions.
+
+    Parameters
+    ----------
+    model : S3Rec
+        Made for `data`; moved to the device that is found.
+    data : SequenceDataset
+        Only training items are read.
+    config : PretrainConfig, optional
+        Settings.
+    checkpoint : path, optional
+        A folder. The run is saved there after every epoch, and goes on from there when called
+        again with the same arguments; only `epochs` may differ.
+
+    Returns
+    -------
+    list of dict
+        One an epoch: "epoch", the losses by name (means over sequences), their weighted sum
+        "loss", "sequences" seen, "seconds" taken.
+
+    Raises
+    ------
+    ValueError
+        If model and data do not fit, the checkpoint is another run's, or the loss diverges.
+    OSError
+        If the checkpoint cannot be written.
+    """
+    config = config or PretrainConfig()
+    _check_fit(model, data, config)
+    accelerator, stage, optimizer = _prepare(PretrainingStage(model, data.item_attributes, config),
+                                             config.learning_rate)
+    run = _Checkpoint(checkpoint, config, model, data)
+    history, _ = run.resume(model, optimizer)
+    for epoch, bar in _epochs(history, config, accelerator):
+        batches = pretraining_batches(
+            data, model.max_length, config.batch_size, config.mask_probability,
+            config.prefixes_per_user, config.seed, epoch,
+            pool=data.sequences if config.held_out_segments else None,
+        )
+        history.append(_train_epoch(accelerator, stage, optimizer, batches, epoch, bar))
+        if accelerator.is_main_process:
+            run.save(model, optimizer, history)
+    return history
+
+
+def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoint=None,
+             negatives=99) -> list[dict]:
+    """Finetune `model` in place to predict the next item, reading from left to right.
+
+    Training stops when the validation MRR has not risen for `patience` epochs, and the weights of
+    the best epoch are kept.
+
+    Parameters
+    ----------
+    model : S3Rec
+        Made for `data`, fresh or pretrained; moved to the device that is found.
+    data : SequenceDataset
+        Training items are learned from, validation items decide when to stop.
+    config : FinetuneConfig, optional
+        Settings.
+    checkpoint : path, optional
+        A folder, as for `pretrain`.
+    negatives : int or int array
+        Of the sampled validation, as for `evaluate`.
+
+    Returns
+    -------
+    list of dict
+        One an epoch: "epoch", "loss", "validation" (a dict of metrics), "sequences", "seconds".
+
+    Raises
+    ------
+    ValueError
+        If model and data do not fit, the checkpoint is another run's, or the loss diverges.
+    OSError
+        If the checkpoint cannot be written.
+    """
+    config = config or FinetuneConfig()
+    _check_fit(model, data, config)
+    accelerator, stage, optimizer = _prepare(FinetuningStage(model, config), config.learning_rate)
+    run = _Checkpoint(checkpoint, config, model, data)
+    history, best = run.resume(model, optimizer)
+    for epoch, bar in _epochs(history, config, accelerator):
+        if _epochs_since_best(history) >= config.patience:
+            break
+        batches = finetuning_batches(
+            data, model.max_length, config.batch_size, config.seed, epoch,
+            avoid=data.sequences if config.held_out_negatives else None,
+        )
+        record = _train_epoch(accelerator, stage, optimizer, batches, epoch, bar)
+        metrics = evaluate(model, data, "validation", config.validation_protocol, negatives,
+                           config.seed)
+        # Every process must stop at the same epoch, so all go by the first one's numbers.
+        record["validation"] = broadcast_object_list([metrics])[0]
+        history.append(record)
+        if _epochs_since_best(history) == 0:
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+        if accelerator.is_main_process:
+            run.save(model, optimizer, history, best)
+    model.load_state_dict(best)
+    return history
+
+
+def _check_fit(model: S3Rec, data, config) -> None:
+    for name in ("num_items", "num_attributes"):
+        ours, theirs = getattr(model.config, name), getattr(data, name)
+        if ours != theirs:
+            raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
+                             f"ModelConfig.for_dataset(data)")
+    weights = getattr(config, "weights", {})
+    if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
+        raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
+                         f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
+
+
+def _prepare(stage: nn.Module, learning_rate: float):
+    """Move a stage to the device that is found, with an optimizer for its weights."""
+    # Heads in finetuning, objectives left out: not every parameter gets a gradient.
+    distributed = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    accelerator = Accelerator(kwargs_handlers=[distributed])
+    optimizer = torch.optim.Adam(stage.parameters(), learning_rate, fused=True)
+    return accelerator, *accelerator.prepare(stage, optimizer)
+
+
+def _epochs(history: list[dict], config, accelerator) -> Iterator[tuple[int, tqdm]]:
+    """Count the epochs that `history` lacks, each with its own random state, and show a bar."""
+    hidden = {} if accelerator.is_main_process else {"disable": True}  # {}: as TQDM_DISABLE says
+    with tqdm(total=config.epochs, initial=len(history), unit="epoch", miniters=0, **hidden) as bar:
+        for epoch in range(len(history), config.epochs):
+            entropy = [config.seed, epoch, accelerator.process_index, 5]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            yield epoch, bar
+            shown = {k: f"{v:.4g}" for k, v in history[-1].items() if isinstance(v, float)}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+
+
+def _train_epoch(accelerator, stage, optimizer, batches, epoch: int, bar: tqdm) -> dict:
+    """Take one optimizer step a batch; return the epoch's mean losses, sequences and seconds."""
+    started = time.perf_counter()
+    index, count = accelerator.process_index, accelerator.num_processes
+    weights = accelerator.unwrap_model(stage).weights
+    objectives = accelerator.unwrap_model(stage).objectives
+    sums = torch.zeros_like(weights)
+    sequences = terms = 0
+    stage.train()
+    for number, batch in enumerate(batches, 1):
+        part = batch.shard(index, count)
+        if not len(part):
+            raise ValueError(f"a batch of {len(batch)} sequences cannot be shared by {count} "
+                             f"processes: use fewer")
+        share = part.num_terms / batch.num_terms
+        losses = stage(part.to(accelerator.device)) * share
+        # Processes average their gradients, and what is wanted is the sum of their shares.
+        accelerator.backward(losses @ weights * count)
+        optimizer.step()
+        optimizer.zero_grad()
+        sums += losses.detach() * batch.num_terms
+        sequences, terms = sequences + len(batch), terms + batch.num_terms
+        bar.set_postfix_str(f"batch {number}", refresh=False)
+        bar.update(0)
+    means = accelerator.reduce(sums) / terms
+    loss = float(means @ weights)
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss became {loss} in epoch {epoch}: lower learning_rate; a "
+                         f"checkpoint still holds the epoch before")
+    each = dict(zip(objectives, means.tolist(), strict=True))
+    seconds = time.perf_counter() - started
+    return {"epoch": epoch, **each, "loss": loss, "sequences": sequences, "seconds": seconds}
+
+
+def _epochs_since_best(history: list[dict]) -> int:
+    values = [record["validation"]["MRR"] for record in history]
+    return len(values) - 1 - int(np.argmax(values)) if values else 0
+
+
+class _Checkpoint:
+    """The file a run is saved to and resumed from: weights, optimizer, history, in safetensors.
+
+    The random state needs no saving, each epoch sets its own.
+    """
+
+    def __init__(self, folder, config, model: S3Rec, data):
+        stage = type(config).__name__.removesuffix("Config").lower()
+        self.path = Path(folder) / f"{stage}.safetensors" if folder else None
+        settings = {name: value for name, value in asdict(config).items() if name != "epochs"}
+        self.identity = dict(stage=stage, settings=settings, model=asdict(model.config),
+                             data=data.fingerprint)
+
+    def save(self, model, optimizer, history, best=None) -> None:
+        """Replace the file by the state of this moment."""
+        if self.path is None:
+            return
+        groups = {"model": model.state_dict(), "best": best or {}}
+        for index, state in optimizer.state_dict()["state"].items():
+            groups[f"optimizer.{index}"] = state
+        tensors = {f"{group}/{name}": value for group, values in groups.items()
+                   for name, value in values.items()}
+        write_tensors(self.path, tensors, {"run": self.identity, "history": history})
+
+    def resume(self, model, optimizer) -> tuple[list[dict], dict[str, Tensor]]:
+        """Return the history and best weights saved so far, and set model and optimizer to them."""
+        if self.path is None or not self.path.exists():
+            return [], {}
+        tensors, metadata = read_tensors(self.path)
+        saved = metadata.get("run", {})
+        different = [name for name in self.identity if saved.get(name) != self.identity[name]]
+        if different:
+            raise ValueError(f"{self.path} holds another run, its {' and '.join(different)} differ: "
+                             f"choose another checkpoint folder, or delete this one")
+        groups: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            group, name = key.split("/")
+            groups.setdefault(group, {})[name] = value
+        model.load_weights(groups.pop("model"), self.path)
+        best = groups.pop("best", {})
+        states = {int(group.split(".")[1]): state for group, state in groups.items()}
+        optimizer.load_state_dict({"state": states,
+                                   "param_groups": optimizer.state_dict()["param_groups"]})
+        return metadata["history"], best

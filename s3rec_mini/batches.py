@@ -300,7 +300,8 @@ def mask_items(sequences, users, unseen, probability, generator):
     masked = (generator.random(sequences.shape) < probability) & (sequences != 0)
     masked[:, -1] = True  # finetuning predicts from a last position: train it in every sequence
     negatives = sequences.copy()
-    negatives[masked] = unseen.draw(np.broadcast_to(users[:, None], masked.shape)[masked], generator)
+    owners = np.broadcast_to(users[:, None], masked.shape)[masked]  # (M,)
+    negatives[masked] = unseen.draw(owners, generator)
     return np.where(masked, unseen.num_items + 1, sequences), negatives
 
 
@@ -332,7 +333,7 @@ def cut_segments(sequences, pool, mask_id, generator):
     first = generator.integers(0, sizes - cut + 1)
     elsewhere = generator.integers(0, len(pool) - cut + 1)
     place = np.arange(sequences.shape[1]) - (sequences.shape[1] - sizes + first)[:, None]  # (B, L)
-    inside = (0 <= place) & (place < cut[:, None])
+    inside = (place >= 0) & (place < cut[:, None])
     outside = np.where(real, mask_id, 0)
     others = pool[np.clip(elsewhere[:, None] + place, 0, len(pool) - 1)]
     views = (

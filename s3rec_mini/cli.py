@@ -10,7 +10,6 @@ import platform
 import shlex
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +32,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="S3-Rec: pretrain, finetune, evaluate and recommend.")
 
-Name = Annotated[str, typer.Argument(help="A dataset's name, or a CSV file: user, item, timestamp.")]
+Name = Annotated[str, typer.Argument(help="Dataset, or a CSV file: user, item, timestamp.")]
 Attributes = Annotated[Path | None, typer.Option(
     help="For a CSV file: another with the column item and any number of attribute columns.")]
 Weights = Annotated[Path, typer.Argument(help="A model file, as pretrain and finetune write it.")]
@@ -41,7 +40,10 @@ Output = Annotated[Path, typer.Option(help="Model file to write.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Folder to save to and resume from.")]
 Results = Annotated[Path | None, typer.Option(help="JSON file to write; printed without it.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, batches, dropout and negatives.")]
-Pairs = Annotated[list[str] | None, typer.Option(help="Repeatable, such as aap=0.2 or mip=infonce.")]
+ObjectiveWeights = Annotated[list[str] | None, typer.Option(
+    help="An objective's weight, such as aap=0.2; repeatable.")]
+Forms = Annotated[list[str] | None, typer.Option(
+    help="An objective's form, such as mip=infonce (released, paper, infonce); repeatable.")]
 Loss = Annotated[str, typer.Option(help="pairwise, pointwise or softmax.")]
 PerUser = Annotated[int | None, typer.Option(help="Prefixes a user an epoch; all without it.")]
 Negatives = Annotated[Path | None, typer.Option(
@@ -66,8 +68,8 @@ def pretrain(
     learning_rate: float = PretrainConfig.learning_rate,
     mask_probability: float = PretrainConfig.mask_probability,
     prefixes_per_user: PerUser = None,
-    weight: Pairs = None,
-    form: Pairs = None,
+    weight: ObjectiveWeights = None,
+    form: Forms = None,
     hidden_size: int = ModelConfig.hidden_size,
     num_layers: int = ModelConfig.num_layers,
     num_heads: int = ModelConfig.num_heads,
@@ -86,8 +88,8 @@ def pretrain(
                        num_heads=num_heads, max_length=max_length, dropout=dropout)
     history = pretrain_model(model, dataset, config, checkpoint)
     model.save(output)
-    _report({"model": asdict(model.config), "pretraining": asdict(config), "history": history},
-            results)
+    _report({"model": asdict(model.config), "pretraining": asdict(config),
+             "history": _columns(history)}, results)
 
 
 @app.command()
@@ -113,8 +115,8 @@ def finetune(
     model = S3Rec.load(weights) if weights else _new_model(dataset, seed)
     history = finetune_model(model, dataset, config, checkpoint, _negatives(negatives, dataset))
     model.save(output)
-    _report({"model": asdict(model.config), "finetuning": asdict(config), "history": history},
-            results)
+    _report({"model": asdict(model.config), "finetuning": asdict(config),
+             "history": _columns(history)}, results)
 
 
 @app.command()
@@ -181,7 +183,6 @@ def reproduce(
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
                 if path.exists():
                     continue
-                started = time.perf_counter(), time.process_time()
                 model, before = _new_model(dataset, seed), {}
                 if weights and start != "scratch":
                     model, before = official.load_checkpoint(weights, dataset), {"weights": start}
@@ -189,15 +190,16 @@ def reproduce(
                     where = runs / name / f"pretraining-seed{pretraining.seed}"
                     model = _new_model(dataset, pretraining.seed)
                     history = pretrain_model(model, dataset, pretraining, where)
-                    before = {"pretraining": asdict(pretraining), "pretraining_history": history}
+                    before = {"pretraining": asdict(pretraining),
+                              "pretraining_history": _columns(history)}
                 where = runs / name / path.stem
                 history = finetune_model(model, dataset, finetuning, where, candidates)
-                model.save(where / "model.safetensors")
+                model.save(where / "model.safetensors", torch.float16)
+                model = S3Rec.load(where / "model.safetensors")  # what is measured can be shipped
                 record = {
                     "dataset": name, "start": start, "model": asdict(model.config), **before,
-                    "finetuning": asdict(finetuning), "finetuning_history": history,
-                    "wall_seconds": time.perf_counter() - started[0],
-                    "cpu_seconds": time.process_time() - started[1],
+                    "finetuning": asdict(finetuning), "finetuning_history": _columns(history),
+                    "negatives": negatives.name if negatives else "99 drawn, seed 0",
                     **_measure(model, dataset, "test", candidates, seed=0)}
                 _report(record, path)
 
@@ -234,13 +236,20 @@ def _measure(model, dataset, split, negatives, seed) -> dict:
     return measured
 
 
+def _columns(history: list[dict]) -> dict[str, list]:
+    """Turn a history into one list of numbers, of five digits, a column."""
+    frame = pd.json_normalize(history)
+    return {name: [float(f"{value:.5g}") for value in frame[name]] for name in frame}
+
+
 def _report(record: dict, path: Path | None) -> None:
     """Write a result with where it comes from, or print it."""
     origin = {"command": shlex.join(["s3rec", *sys.argv[1:]]), "commit": _commit(),
               "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
                          f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
                          f"torch {torch.__version__}"}
-    text = json.dumps(origin | record, indent=1)
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (origin | record).items())
+    text = "{\n" + ",\n".join(lines) + "\n}"
     if path is None:
         typer.echo(text)
         return

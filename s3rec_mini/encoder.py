@@ -110,7 +110,7 @@ class SelfAttention(nn.Module):
         self.weight_dropout = Dropout(config.dropout)
 
     def forward(self, states: Tensor, visible: Tensor, return_attention: bool = False):
-        """Mix (B, L, H) states by attention; `visible` (B, 1, L, L) says which query sees which key.
+        """Mix states (B, L, H) by attention; `visible` (B, 1, L, L) says who sees whom.
 
         Returns the mixed states (B, L, H) and the weights (B, heads, L, L), or None for the
         weights where the fused kernel, which never forms them, did the work.
@@ -304,7 +304,8 @@ class S3Rec(nn.Module):
         OSError
             If the file cannot be written; an older file of that name is left as it was.
         """
-        tensors = {name: value.to(dtype or value.dtype) for name, value in self.state_dict().items()}
+        weights = self.state_dict()
+        tensors = {name: value.to(dtype or value.dtype) for name, value in weights.items()}
         write_tensors(path, tensors, {"config": asdict(self.config)})
 
     @classmethod
@@ -417,7 +418,7 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads((file.metadata() or {})["s3rec_mini"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} is not a safetensors file of s3rec_mini, or it is damaged ({error}): "

@@ -60,7 +60,7 @@ def info_nce(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
 
 
 def printed_contrast(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
-    """The contrast of equations 5–8 as printed: the positive is not among the candidates.
+    """Return the contrast of equations 5–8 as printed: the positive is no candidate.
 
     Parameters and result are those of `info_nce`. With scores in (0, 1) the loss is at least
     log K − 1; with unbounded scores it has no lower bound.
@@ -109,7 +109,7 @@ def _one_negative(head, states, positives, negatives) -> Tensor:
 
 
 def aap_loss(model: S3Rec, states, items, item_attributes, form: str = "released") -> Tensor:
-    """Associated attribute prediction, equation 5: does attribute a belong to item i?
+    """Associated attribute prediction, equation 5: which attributes belong to this item.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def aap_loss(model: S3Rec, states, items, item_attributes, form: str = "released
 
 
 def map_loss(model: S3Rec, states, items, item_attributes, form: str = "released") -> Tensor:
-    """Masked attribute prediction, equation 7: which attributes has the masked item?
+    """Masked attribute prediction, equation 7: which attributes the masked item has.
 
     As `aap_loss`, but `states` (N, H) are those at masked positions, in every form, and `items`
     (N,) the items that were masked there. Returns the () loss summed over positions.
@@ -148,7 +148,7 @@ def map_loss(model: S3Rec, states, items, item_attributes, form: str = "released
 
 
 def mip_loss(model: S3Rec, states, items, negative_items, form: str = "released") -> Tensor:
-    """Masked item prediction, equation 6: which item was masked?
+    """Masked item prediction, equation 6: which item was masked.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def mip_loss(model: S3Rec, states, items, negative_items, form: str = "released"
 
 
 def sp_loss(model: S3Rec, context, positive, negative, form: str = "released") -> Tensor:
-    """Segment prediction, equation 8: which segment was cut out of this sequence?
+    """Segment prediction, equation 8: which segment was cut out of this sequence.
 
     Parameters
     ----------
@@ -247,8 +247,8 @@ def pretraining_losses(
     forms = checked_forms(forms)
     expected = (model.config.num_items + 2, model.config.num_attributes + 1)
     if tuple(item_attributes.shape) != expected:
-        raise ValueError(f"item_attributes must be (num_items + 2, num_attributes + 1) = {expected} "
-                         f"for this model, not {tuple(item_attributes.shape)}")
+        raise ValueError(f"item_attributes must be (num_items + 2, num_attributes + 1) = "
+                         f"{expected} for this model, not {tuple(item_attributes.shape)}")
     views = [batch.masked_items, batch.masked_segment, batch.positive_segment,
              batch.negative_segment]
     encoded = model(torch.cat(views if "sp" in objectives else views[:1]))  # (4B, L, H)

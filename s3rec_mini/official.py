@@ -64,7 +64,8 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
         config = ModelConfig(items - 2, attributes - 1, theirs["item_embeddings.weight"].shape[1],
                              layers, num_heads, positions, dropout)
         model = S3Rec(config)
-        ours = {name: torch.cat([theirs[n] for n in names]) for name, names in _names(model).items()}
+        ours = {name: torch.cat([theirs[piece] for piece in pieces])
+                for name, pieces in _names(model).items()}
     except (KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
     if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
@@ -142,7 +143,9 @@ def _names(model: S3Rec) -> dict[str, list[str]]:
     for number in range(model.config.num_layers):
         theirs, ours = f"item_encoder.layer.{number}", f"blocks.{number}"
         parts |= {f"{ours}.{b}": [f"{theirs}.{a}"] for a, b in _BLOCK_PARTS.items()}
-        parts[f"{ours}.attention.query_key_value"] = [f"{theirs}.attention.{p}" for p in _PROJECTIONS]
+        parts[f"{ours}.attention.query_key_value"] = [
+            f"{theirs}.attention.{projection}" for projection in _PROJECTIONS
+        ]
     names = {}
     for parameter in model.state_dict():
         part, _, kind = parameter.rpartition(".")

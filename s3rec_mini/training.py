@@ -7,7 +7,7 @@ was killed goes on from its last finished epoch and ends with the weights of an 
 `accelerate` finds the device (CUDA, MPS or CPU), casts to the precision it was launched with, and
 averages gradients where there are several processes. Each process makes the whole batch, takes its
 rows, and weighs its mean by their share: the sum over processes is then the loss of the whole
-batch. (In-batch segments, in the forms "paper" and "infonce" of SP, come from a process's own rows.)
+batch. (In SP's forms "paper" and "infonce" the other segments are those of a process's own rows.)
 """
 
 import math
@@ -86,8 +86,8 @@ class PretrainConfig:
             raise ValueError(f"prefixes_per_user must be at least 1, not {self.prefixes_per_user}")
         unknown = sorted(self.weights.keys() - set(OBJECTIVES))
         if unknown or min(self.weights.values(), default=0) < 0 or not any(self.weights.values()):
-            raise ValueError(f"weights must give some of {OBJECTIVES} a weight of at least 0, one of "
-                             f"them more, not {self.weights}")
+            raise ValueError(f"weights must give some of {OBJECTIVES} a weight of at least 0, one "
+                             f"of them more, not {self.weights}")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ class FinetuningStage(nn.Module):
         return finetuning_loss(self.model, batch, self.loss)[None]
 
 
-def pretrain(model: S3Rec, data, config: PretrainConfig | None = None, checkpoint=None) -> list[dict]:
+def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
+             checkpoint=None) -> list[dict]:
     """Pretrain `model` in place on the four objectives, reading in both directions.
 
     Parameters
@@ -201,7 +202,7 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None, checkpoin
     -------
     list of dict
         One an epoch: "epoch", the losses by name (means over sequences), their weighted sum
-        "loss", "sequences" seen, "seconds" taken.
+        "loss", "sequences" seen, "seconds" and "cpu_seconds" taken.
 
     Raises
     ------
@@ -222,7 +223,9 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None, checkpoin
             config.prefixes_per_user, config.seed, epoch,
             pool=data.sequences if config.held_out_segments else None,
         )
-        history.append(_train_epoch(accelerator, stage, optimizer, batches, epoch, bar))
+        record, clock = {"epoch": epoch}, _clock()
+        record |= _train_epoch(accelerator, stage, optimizer, batches, bar)
+        history.append(record | _elapsed(clock))
         if accelerator.is_main_process:
             run.save(model, optimizer, history)
     return history
@@ -251,7 +254,8 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     Returns
     -------
     list of dict
-        One an epoch: "epoch", "loss", "validation" (a dict of metrics), "sequences", "seconds".
+        One an epoch: "epoch", "loss" (mean over places), "sequences" seen, "validation" (a dict
+        of metrics), "seconds" and "cpu_seconds" taken.
 
     Raises
     ------
@@ -272,12 +276,13 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
             data, model.max_length, config.batch_size, config.seed, epoch,
             avoid=data.sequences if config.held_out_negatives else None,
         )
-        record = _train_epoch(accelerator, stage, optimizer, batches, epoch, bar)
+        record, clock = {"epoch": epoch}, _clock()
+        record |= _train_epoch(accelerator, stage, optimizer, batches, bar)
         metrics = evaluate(model, data, "validation", config.validation_protocol, negatives,
                            config.seed)
         # Every process must stop at the same epoch, so all go by the first one's numbers.
         record["validation"] = broadcast_object_list([metrics])[0]
-        history.append(record)
+        history.append(record | _elapsed(clock))
         if _epochs_since_best(history) == 0:
             best = {name: value.clone() for name, value in model.state_dict().items()}
         if accelerator.is_main_process:
@@ -301,8 +306,8 @@ def _check_fit(model: S3Rec, data, config) -> None:
 def _prepare(stage: nn.Module, learning_rate: float):
     """Move a stage to the device that is found, with an optimizer for its weights."""
     # Heads in finetuning, objectives left out: not every parameter gets a gradient.
-    distributed = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    accelerator = Accelerator(kwargs_handlers=[distributed])
+    options = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    accelerator = Accelerator(kwargs_handlers=[options])
     optimizer = torch.optim.Adam(stage.parameters(), learning_rate, fused=True)
     return accelerator, *accelerator.prepare(stage, optimizer)
 
@@ -315,14 +320,14 @@ def _epochs(history: list[dict], config, accelerator) -> Iterator[tuple[int, tqd
             entropy = [config.seed, epoch, accelerator.process_index, 5]
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
             yield epoch, bar
-            shown = {k: f"{v:.4g}" for k, v in history[-1].items() if isinstance(v, float)}
+            shown = {name: f"{value:.4g}" for name, value in history[-1].items()
+                     if isinstance(value, float) and "seconds" not in name}
             bar.set_postfix(shown, refresh=False)
             bar.update()
 
 
-def _train_epoch(accelerator, stage, optimizer, batches, epoch: int, bar: tqdm) -> dict:
-    """Take one optimizer step a batch; return the epoch's mean losses, sequences and seconds."""
-    started = time.perf_counter()
+def _train_epoch(accelerator, stage, optimizer, batches, bar: tqdm) -> dict:
+    """Take one optimizer step a batch; return the epoch's mean losses and number of sequences."""
     index, count = accelerator.process_index, accelerator.num_processes
     weights = accelerator.unwrap_model(stage).weights
     objectives = accelerator.unwrap_model(stage).objectives
@@ -347,11 +352,19 @@ def _train_epoch(accelerator, stage, optimizer, batches, epoch: int, bar: tqdm) 
     means = accelerator.reduce(sums) / terms
     loss = float(means @ weights)
     if not math.isfinite(loss):
-        raise ValueError(f"the loss became {loss} in epoch {epoch}: lower learning_rate; a "
-                         f"checkpoint still holds the epoch before")
-    each = dict(zip(objectives, means.tolist(), strict=True))
-    seconds = time.perf_counter() - started
-    return {"epoch": epoch, **each, "loss": loss, "sequences": sequences, "seconds": seconds}
+        raise ValueError(f"the loss became {loss}: lower learning_rate; a checkpoint, if there is "
+                         f"one, still holds the epoch before")
+    return {**dict(zip(objectives, means.tolist(), strict=True)), "loss": loss,
+            "sequences": sequences}
+
+
+def _clock() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _elapsed(clock: tuple[float, float]) -> dict[str, float]:
+    wall, cpu = (now - then for now, then in zip(_clock(), clock, strict=True))
+    return {"seconds": wall, "cpu_seconds": cpu}
 
 
 def _epochs_since_best(history: list[dict]) -> int:
@@ -391,8 +404,8 @@ class _Checkpoint:
         saved = metadata.get("run", {})
         different = [name for name in self.identity if saved.get(name) != self.identity[name]]
         if different:
-            raise ValueError(f"{self.path} holds another run, its {' and '.join(different)} differ: "
-                             f"choose another checkpoint folder, or delete this one")
+            raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
+                             f"differ: choose another checkpoint folder, or delete this one")
         groups: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             group, name = key.split("/")

@@ -162,6 +162,7 @@ def reproduce(
     weights: Annotated[Path | None, typer.Option(
         help="The authors' pretrained checkpoint, to be finetuned instead of ours.")] = None,
     loss: Loss = FinetuneConfig.loss,
+    patience: int = FinetuneConfig.patience,
     negatives: Negatives = None,
     folder: Annotated[Path, typer.Option(help="Where the results go, one JSON file a run.")]
     = Path("s3rec_mini/data/results"),
@@ -178,7 +179,7 @@ def reproduce(
             pretraining = PretrainConfig(
                 epochs=pretraining_epochs, batch_size=pretraining_batch_size,
                 prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
-            finetuning = FinetuneConfig(loss=loss, seed=seed)
+            finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
                 if path.exists():

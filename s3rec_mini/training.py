@@ -99,7 +99,9 @@ class FinetuneConfig:
     epochs : int
         Most passes over the users; early stopping usually ends sooner.
     patience : int
-        Epochs without a better validation MRR after which to stop.
+        Epochs without a better validation MRR after which to stop. From scratch a model first
+        learns popularity and stands still there for some tens of steps: where an epoch is a few
+        steps only, 10 epochs can end in that plateau, and 20 are safer.
     batch_size : int
         Users a step, over all processes.
     learning_rate : float
@@ -308,7 +310,8 @@ def _prepare(stage: nn.Module, learning_rate: float):
     # Heads in finetuning, objectives left out: not every parameter gets a gradient.
     options = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     accelerator = Accelerator(kwargs_handlers=[options])
-    optimizer = torch.optim.Adam(stage.parameters(), learning_rate, fused=True)
+    fused = accelerator.device.type in ("cpu", "cuda")  # one kernel for all parameters
+    optimizer = torch.optim.Adam(stage.parameters(), learning_rate, fused=fused)
     return accelerator, *accelerator.prepare(stage, optimizer)
 
 

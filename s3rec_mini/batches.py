@@ -205,7 +205,7 @@ def by_length(
     """
     batches = []
     order = generator.permutation(len(lengths))
-    for group in np.split(order, np.arange(64 * batch_size, len(order), 64 * batch_size)):
+    for group in np.array_split(order, -(-len(order) // (64 * batch_size))):
         group = group[np.argsort(lengths[group], kind="stable")]
         batches += np.array_split(group, -(-len(group) // batch_size))
     return [batches[i] for i in generator.permutation(len(batches))]
@@ -378,6 +378,9 @@ def finetuning_batches(
     items = np.concatenate(training)
     lengths = np.array([len(s) for s in training])
     users = np.flatnonzero(lengths > 1)
+    if not len(users):
+        raise ValueError("no user has two training items (four in all), one to predict from the "
+                         "other: finetuning has nothing to learn")
     ends = lengths.cumsum()[users]
     starts = ends - np.minimum(lengths[users], max_length + 1)
     # Users of any length together: where each batch is a mean over its own positions, batches of

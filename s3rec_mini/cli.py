@@ -29,25 +29,40 @@ from .training import pretrain as pretrain_model
 
 __all__ = ["app"]
 
+RESULTS = Path("s3rec_mini/data/results")  # in a checkout, from its root
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="S3-Rec: pretrain, finetune, evaluate and recommend.")
 
+def _option(kind: type, text: str, **limits):
+    return Annotated[kind, typer.Option(help=text, **limits)]
+
+
 Name = Annotated[str, typer.Argument(help="Dataset, or a CSV file: user, item, timestamp.")]
-Attributes = Annotated[Path | None, typer.Option(
-    help="For a CSV file: another with the column item and any number of attribute columns.")]
+Attributes = _option(
+    Path | None, "For a CSV file: another, the column item and any number of attribute columns.")
 Weights = Annotated[Path, typer.Argument(help="A model file, as pretrain and finetune write it.")]
-Output = Annotated[Path, typer.Option(help="Model file to write.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Folder to save to and resume from.")]
-Results = Annotated[Path | None, typer.Option(help="JSON file to write; printed without it.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, batches, dropout and negatives.")]
-ObjectiveWeights = Annotated[list[str] | None, typer.Option(
-    help="An objective's weight, such as aap=0.2; repeatable.")]
-Forms = Annotated[list[str] | None, typer.Option(
-    help="An objective's form, such as mip=infonce (released, paper, infonce); repeatable.")]
-Loss = Annotated[str, typer.Option(help="pairwise, pointwise or softmax.")]
-PerUser = Annotated[int | None, typer.Option(help="Prefixes a user an epoch; all without it.")]
-Negatives = Annotated[Path | None, typer.Option(
-    help="The authors' NAME_sample.txt; 99 are drawn for each user without it.")]
+Output = _option(Path, "Model file to write.")
+Checkpoint = _option(Path | None, "Folder to save to and resume from.")
+Results = _option(Path | None, "JSON file to write; printed without it.")
+Seed = _option(int, "Of weights, batches, dropout and negatives.", min=0)
+Epochs = _option(int, "Passes over the users, at most.")
+BatchSize = _option(int, "Sequences a step.")
+LearningRate = _option(float, "Of Adam.")
+Masked = _option(float, "Chance of an item to be masked.")
+PerUser = _option(int | None, "Prefixes a user an epoch; all without it.")
+ObjectiveWeights = _option(list[str] | None, "An objective's weight, as aap=0.2; repeatable.")
+Forms = _option(list[str] | None,
+                "An objective's form, as mip=infonce: released, paper, infonce; repeatable.")
+HiddenSize = _option(int, "Width of embeddings and states.")
+Layers = _option(int, "Blocks of the encoder.")
+Heads = _option(int, "Attention heads a block.")
+MaxLength = _option(int, "Newest items that the model reads.")
+DropoutRate = _option(float, "Probability of dropout.")
+Loss = _option(str, "pairwise, pointwise or softmax.")
+Patience = _option(int, "Epochs without a better validation MRR after which to stop.")
+Negatives = _option(
+    Path | None, "The authors' NAME_sample.txt; 99 are drawn for each user without it.")
 
 
 @app.command()
@@ -63,23 +78,24 @@ def pretrain(
     name: Name,
     output: Output = Path("pretrained.safetensors"),
     attributes: Attributes = None,
-    epochs: int = PretrainConfig.epochs,
-    batch_size: int = PretrainConfig.batch_size,
-    learning_rate: float = PretrainConfig.learning_rate,
-    mask_probability: float = PretrainConfig.mask_probability,
+    epochs: Epochs = PretrainConfig.epochs,
+    batch_size: BatchSize = PretrainConfig.batch_size,
+    learning_rate: LearningRate = PretrainConfig.learning_rate,
+    mask_probability: Masked = PretrainConfig.mask_probability,
     prefixes_per_user: PerUser = None,
     weight: ObjectiveWeights = None,
     form: Forms = None,
-    hidden_size: int = ModelConfig.hidden_size,
-    num_layers: int = ModelConfig.num_layers,
-    num_heads: int = ModelConfig.num_heads,
-    max_length: int = ModelConfig.max_length,
-    dropout: float = ModelConfig.dropout,
+    hidden_size: HiddenSize = ModelConfig.hidden_size,
+    num_layers: Layers = ModelConfig.num_layers,
+    num_heads: Heads = ModelConfig.num_heads,
+    max_length: MaxLength = ModelConfig.max_length,
+    dropout: DropoutRate = ModelConfig.dropout,
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
     results: Results = None,
 ):
     """Pretrain a new model on the four objectives."""
+    _check_writable(output, results)
     dataset = _load(name, attributes)
     weights = PretrainConfig().weights | {k: float(v) for k, v in _pairs(weight).items()}
     config = PretrainConfig(epochs, batch_size, learning_rate, weights, _pairs(form),
@@ -95,14 +111,13 @@ def pretrain(
 @app.command()
 def finetune(
     name: Name,
-    weights: Annotated[Path | None, typer.Option(help="Pretrained model; a new one without it.")]
-    = None,
+    weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
     output: Output = Path("finetuned.safetensors"),
     attributes: Attributes = None,
-    epochs: int = FinetuneConfig.epochs,
-    patience: int = FinetuneConfig.patience,
-    batch_size: int = FinetuneConfig.batch_size,
-    learning_rate: float = FinetuneConfig.learning_rate,
+    epochs: Epochs = FinetuneConfig.epochs,
+    patience: Patience = FinetuneConfig.patience,
+    batch_size: BatchSize = FinetuneConfig.batch_size,
+    learning_rate: LearningRate = FinetuneConfig.learning_rate,
     loss: Loss = FinetuneConfig.loss,
     negatives: Negatives = None,
     seed: Seed = 0,
@@ -110,6 +125,7 @@ def finetune(
     results: Results = None,
 ):
     """Finetune a pretrained or new model to predict the next item."""
+    _check_writable(output, results)
     dataset = _load(name, attributes)
     config = FinetuneConfig(epochs, patience, batch_size, learning_rate, loss, seed=seed)
     model = S3Rec.load(weights) if weights else _new_model(dataset, seed)
@@ -124,15 +140,16 @@ def evaluate(
     name: Name,
     weights: Weights,
     attributes: Attributes = None,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
+    split: _option(str, "test or validation.") = "test",
     negatives: Negatives = None,
     seed: Seed = 0,
     results: Results = None,
 ):
     """Rank every user's held-out item among all items and among 99 negatives."""
-    dataset = _load(name, attributes)
-    _report(_measure(S3Rec.load(weights), dataset, split, _negatives(negatives, dataset), seed),
-            results)
+    dataset, model = _load(name, attributes), S3Rec.load(weights)
+    record = {"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
+              "negatives": str(negatives or "99 drawn"), "seed": seed}
+    _report(record | _measure(model, dataset, split, _negatives(negatives, dataset), seed), results)
 
 
 @app.command()
@@ -141,7 +158,7 @@ def recommend(
     weights: Weights,
     history: Annotated[list[str], typer.Argument(help="Items seen, oldest first, by name or id.")],
     attributes: Attributes = None,
-    k: Annotated[int, typer.Option(help="How many to recommend.")] = 10,
+    k: _option(int, "How many to recommend.") = 10,
 ):
     """Recommend the next items to somebody with this history."""
     dataset = _load(name, attributes)
@@ -153,20 +170,19 @@ def recommend(
 @app.command()
 def reproduce(
     names: Annotated[list[str], typer.Argument(help="Datasets by name.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Finetuning seeds, 0, 1, …")] = 3,
-    pretraining_seeds: Annotated[int, typer.Option(
-        min=1, help="Pretraining runs; finetuning seed s starts from run s modulo this.")] = 1,
-    pretraining_epochs: int = PretrainConfig.epochs,
-    pretraining_batch_size: int = PretrainConfig.batch_size,
+    seeds: _option(int, "How many finetuning seeds: 0, 1, …", min=1) = 3,
+    pretraining_seeds: _option(
+        int, "Pretraining runs; finetuning seed s starts from run s modulo this.", min=1) = 1,
+    pretraining_epochs: Epochs = PretrainConfig.epochs,
+    pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
     prefixes_per_user: PerUser = None,
-    weights: Annotated[Path | None, typer.Option(
-        help="The authors' pretrained checkpoint, to be finetuned instead of ours.")] = None,
+    weights: _option(
+        Path | None, "The authors' pretrained checkpoint, finetuned instead of ours.") = None,
     loss: Loss = FinetuneConfig.loss,
-    patience: int = FinetuneConfig.patience,
+    patience: Patience = FinetuneConfig.patience,
     negatives: Negatives = None,
-    folder: Annotated[Path, typer.Option(help="Where the results go, one JSON file a run.")]
-    = Path("s3rec_mini/data/results"),
-    runs: Annotated[Path, typer.Option(help="Where checkpoints go.")] = Path("runs"),
+    folder: _option(Path, "Where the results go, one JSON file a run.") = RESULTS,
+    runs: _option(Path, "Where checkpoints go.") = Path("runs"),
 ):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
 
@@ -174,35 +190,42 @@ def reproduce(
     """
     for name in names:
         dataset = load_dataset(name)
-        candidates = _negatives(negatives, dataset)
         for seed in range(seeds):
-            pretraining = PretrainConfig(
-                epochs=pretraining_epochs, batch_size=pretraining_batch_size,
-                prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
             finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
                 if path.exists():
                     continue
-                model, before = _new_model(dataset, seed), {}
-                if weights and start != "scratch":
-                    model, before = official.load_checkpoint(weights, dataset), {"weights": start}
-                elif start == "pretrained":
-                    where = runs / name / f"pretraining-seed{pretraining.seed}"
-                    model = _new_model(dataset, pretraining.seed)
-                    history = pretrain_model(model, dataset, pretraining, where)
-                    before = {"pretraining": asdict(pretraining),
-                              "pretraining_history": _columns(history)}
-                where = runs / name / path.stem
-                history = finetune_model(model, dataset, finetuning, where, candidates)
-                model.save(where / "model.safetensors", torch.float16)
-                model = S3Rec.load(where / "model.safetensors")  # what is measured can be shipped
-                record = {
-                    "dataset": name, "start": start, "model": asdict(model.config), **before,
-                    "finetuning": asdict(finetuning), "finetuning_history": _columns(history),
-                    "negatives": negatives.name if negatives else "99 drawn, seed 0",
-                    **_measure(model, dataset, "test", candidates, seed=0)}
-                _report(record, path)
+                if start == "scratch":
+                    model, origin = _new_model(dataset, seed), {}
+                elif weights:
+                    model, origin = official.load_checkpoint(weights, dataset), {}
+                else:
+                    pretraining = PretrainConfig(
+                        epochs=pretraining_epochs, batch_size=pretraining_batch_size,
+                        prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
+                    model, origin = _pretrained(dataset, pretraining, runs / name)
+                result = _finetuned(model, dataset, finetuning, runs / name / path.stem, negatives)
+                _report({"dataset": name, "start": start, **origin, **result}, path)
+
+
+def _pretrained(dataset, config: PretrainConfig, runs: Path) -> tuple[S3Rec, dict]:
+    """Pretrain a new model, or find it pretrained; return it with what is to be recorded."""
+    model = _new_model(dataset, config.seed)
+    history = pretrain_model(model, dataset, config, runs / f"pretraining-seed{config.seed}")
+    return model, {"pretraining": asdict(config), "pretraining_history": _columns(history)}
+
+
+def _finetuned(model, dataset, config: FinetuneConfig, run: Path, negatives: Path | None) -> dict:
+    """Finetune a model and measure it on the test items; return what is to be recorded."""
+    candidates = _negatives(negatives, dataset)
+    history = finetune_model(model, dataset, config, run, candidates)
+    model.save(run / "model.safetensors", torch.float16)
+    model = S3Rec.load(run / "model.safetensors")  # what is measured is what can be shipped
+    return {"model": asdict(model.config), "finetuning": asdict(config),
+            "finetuning_history": _columns(history),
+            "negatives": negatives.name if negatives else "99 drawn, seed 0",
+            **_measure(model, dataset, "test", candidates, seed=0)}
 
 
 def _load(name: str, attributes: Path | None) -> SequenceDataset:
@@ -210,6 +233,14 @@ def _load(name: str, attributes: Path | None) -> SequenceDataset:
         return load_dataset(name)
     extra = pd.read_csv(attributes) if attributes else None
     return SequenceDataset.from_interactions(pd.read_csv(name), attributes=extra, name=name)
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Find out before hours of training, not after them."""
+    for path in filter(None, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise OSError(f"{path} cannot be written: choose another file")
 
 
 def _new_model(dataset, seed: int, **sizes) -> S3Rec:

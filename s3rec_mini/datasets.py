@@ -122,14 +122,20 @@ class SequenceDataset:
         targets = np.array([sequence[at] for sequence in self.sequences], dtype=np.int64)
         return tuple(sequence[:at] for sequence in self.sequences), targets
 
-    def item_id(self, name: str) -> int:
+    def item_id(self, name: str | int) -> int:
         """Return the id, in 1..num_items, of the item called `name` (the first, if several are).
+
+        An id is given back as it is, so that items can be given either way.
 
         Raises
         ------
         ValueError
-            If no item is called that; the message suggests similar names.
+            If no item is called that, with similar names, or the id is out of range.
         """
+        if isinstance(name, (int, np.integer)):
+            if not 1 <= name <= self.num_items:
+                raise ValueError(f"item id {name} is outside 1..{self.num_items} of {self.name}")
+            return int(name)
         if name in self._id_of_name:
             return self._id_of_name[name]
         part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 __all__ = ["ModelConfig", "S3Rec", "load_model"]
@@ -67,7 +67,7 @@ class ModelConfig:
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of num_heads {self.num_heads}"
             )
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {self.dropout!r}")
 
     @classmethod
@@ -87,7 +87,8 @@ class Dropout(nn.Module):
     def __init__(self, probability: float):
         super().__init__()
         self.probability = probability
-        self.kept_bytes = round(256 * (1 - probability))  # of the 256 values of a byte
+        # Of the 256 values of a byte: 1 at least, and 255 at most, as no byte holds 256.
+        self.kept_bytes = min(max(round(256 * (1 - probability)), 1), 255)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.probability == 0:
@@ -96,7 +97,7 @@ class Dropout(nn.Module):
             return F.dropout(x, self.probability)
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.uint8)[: x.numel()].view(x.shape) < self.kept_bytes
-        return x * kept.to(x.dtype).mul_(256 / max(self.kept_bytes, 1))
+        return x * kept.to(x.dtype).mul_(256 / self.kept_bytes)
 
 
 class SelfAttention(nn.Module):
@@ -388,7 +389,7 @@ def replacing(path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         os.replace(unfinished, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise OSError(
             f"cannot write {path} ({error}): check that its folder exists, is writable and has "
             f"room; nothing was changed"
@@ -402,7 +403,8 @@ def write_tensors(path, tensors: dict[str, Tensor], metadata: dict) -> None:
     """Write tensors with JSON metadata as one safetensors file, all of it or nothing."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as unfinished:
-        save_file(tensors, unfinished, {"s3rec_mini": json.dumps(metadata)})
+        # Bytes, as safetensors' own writer makes files that nobody but their owner can read.
+        unfinished.write_bytes(save(tensors, {"s3rec_mini": json.dumps(metadata)}))
 
 
 def read_tensors(path) -> tuple[dict[str, Tensor], dict]:

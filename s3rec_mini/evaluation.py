@@ -9,7 +9,8 @@ A model is anything with `max_length`, `device`, ``model(item_ids, causal=True)`
 ``model.score(states, candidates)``: `S3Rec`, and the baseline `PopRec`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -97,29 +98,50 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
     """
     if protocol not in ("full", "sampled"):
         raise ValueError(f'protocol must be "full" or "sampled", not {protocol!r}')
+    check_fit(model, data)
     histories, targets = data.held_out(split)
     if protocol == "sampled":
         negatives = _checked_negatives(negatives, histories, targets, data.num_items, seed)
     lengths = np.array([len(h) for h in histories])
     ranks = np.empty(len(targets), dtype=np.int64)
+    # Users of similar length go together: their histories then need little padding.
+    groups = np.split(np.argsort(lengths), np.arange(batch_size, len(targets), batch_size))
+    with _evaluating(model):
+        for users in groups:
+            seen = [histories[user] for user in users]
+            states = _last_states(model, seen)  # (B, H)
+            if protocol == "full":
+                scores, target = _unseen_scores(model, states, seen, targets[users])
+            else:
+                candidates = np.column_stack([targets[users], negatives[users]])  # (B, 1 + K)
+                scores = model.score(states, torch.from_numpy(candidates).to(model.device))
+                target = scores[:, :1]
+            # −inf is what excluded items have; a NaN would count as worse than any target.
+            if not ((scores < torch.inf).all() and torch.isfinite(target).all()):
+                raise ValueError("the model's scores are not finite: its training diverged")
+            # Everything at least as good as the target stands before it; it is one of these itself.
+            ranks[users] = (scores >= target).sum(1).cpu().numpy()
+    return ranks
+
+
+@contextmanager
+def _evaluating(model) -> Iterator[None]:
+    """Put a model in evaluation mode for a while, whatever happens in it."""
     training = model.training
     model.eval()
-    # Users of similar length go together: their histories then need little padding.
-    for users in np.split(np.argsort(lengths), np.arange(batch_size, len(targets), batch_size)):
-        seen = [histories[user] for user in users]
-        states = _last_states(model, seen)  # (B, H)
-        if protocol == "full":
-            scores, target = _unseen_scores(model, states, seen, targets[users])
-        else:
-            candidates = np.column_stack([targets[users], negatives[users]])  # (B, 1 + K)
-            scores = model.score(states, torch.from_numpy(candidates).to(model.device))
-            target = scores[:, :1]
-        if not torch.isfinite(target).all():
-            raise ValueError("the model's scores are not finite: its training diverged")
-        # Everything at least as good as the target stands before it; it is one of these itself.
-        ranks[users] = (scores >= target).sum(1).cpu().numpy()
-    model.train(training)
-    return ranks
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def check_fit(model, data) -> None:
+    """Raise ValueError if an `S3Rec` was made for other numbers of items or attributes."""
+    for name in ("num_items", "num_attributes") if hasattr(model, "config") else ():
+        ours, theirs = getattr(model.config, name), getattr(data, name)
+        if ours != theirs:
+            raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
+                             f"ModelConfig.for_dataset(data)")
 
 
 def _last_states(model, histories: Sequence[np.ndarray]) -> Tensor:
@@ -185,9 +207,12 @@ def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: 
 
 def _checked_negatives(negatives, histories, targets, num_items, seed) -> np.ndarray:
     if np.ndim(negatives) == 0:
+        if negatives < 1:
+            raise ValueError(f"negatives must be at least 1 a user, not {negatives}")
         return sample_negatives(histories, targets, num_items, int(negatives), seed)
     negatives = np.asarray(negatives)
-    if negatives.ndim != 2 or len(negatives) != len(targets) or negatives.dtype.kind not in "iu":
+    if (negatives.ndim != 2 or len(negatives) != len(targets) or not negatives.size
+            or negatives.dtype.kind not in "iu"):
         raise ValueError(f"negatives must be integers of shape ({len(targets)}, K), "
                          f"not {negatives.dtype} {negatives.shape}")
     if negatives.min() < 1 or negatives.max() > num_items:
@@ -274,11 +299,10 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     """
     if isinstance(history, str) or not len(history):
         raise ValueError("history must be a non-empty list of item names or ids, oldest first")
-    items = np.array([_item_id(data, item) for item in history])
-    training = model.training
-    model.eval()
-    scores = model.score(_last_states(model, [items]))[0].cpu()  # (num_items + 2,)
-    model.train(training)
+    check_fit(model, data)
+    items = np.array([data.item_id(item) for item in history])
+    with _evaluating(model):
+        scores = model.score(_last_states(model, [items]))[0].cpu()  # (num_items + 2,)
     scores[np.r_[0, items, data.num_items + 1]] = -torch.inf
     unseen = int((scores > -torch.inf).sum())
     if not 1 <= k <= unseen:
@@ -286,11 +310,3 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     best = scores.topk(k)
     names = [data.item_names[item] for item in best.indices]
     return pd.DataFrame({"item": best.indices.numpy(), "name": names, "score": best.values.numpy()})
-
-
-def _item_id(data, item) -> int:
-    if isinstance(item, str):
-        return data.item_id(item)
-    if not isinstance(item, (int, np.integer)) or not 1 <= item <= data.num_items:
-        raise ValueError(f"{item!r} is neither an item's name nor an id in 1…{data.num_items}")
-    return int(item)

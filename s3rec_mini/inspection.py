@@ -37,7 +37,7 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
     """
     if not len(items):
         raise ValueError("attention needs at least one item")
-    newest = torch.as_tensor(np.asarray(items)[-model.max_length :], device=model.device)
+    newest = torch.tensor(np.asarray(items)[-model.max_length :], device=model.device)
     training = model.training
     model.eval()
     _, attention = model(newest[None], causal=causal, return_attention=True)
@@ -72,6 +72,8 @@ def attention_by_distance(
     ValueError
         If no sequence is long enough.
     """
+    if not 1 <= length <= model.max_length:
+        raise ValueError(f"length must lie in 1…{model.max_length} (max_length), not {length}")
     long_enough = [s[-length:] for s in sequences if len(s) >= length]
     if not long_enough:
         raise ValueError(f"no sequence has {length} items: choose a smaller length")

@@ -75,8 +75,7 @@ def _several_positives(scores: Tensor, positives: Tensor, contrast) -> Tensor:
     Returns (N,).
     """
     positives = positives & ~positives.all(1, keepdim=True)
-    lowest = torch.finfo(scores.dtype).min  # and not −inf, whose log-sum has no gradient
-    against = scores.masked_fill(positives, lowest).logsumexp(1, keepdim=True)  # (N, 1)
+    against = scores.masked_fill(positives, -torch.inf).logsumexp(1, keepdim=True)  # (N, 1)
     # All negatives of a row act through their log-sum alone, so that sum stands in for them.
     losses = contrast(scores.flatten(), against.expand_as(scores).reshape(-1, 1)).view_as(scores)
     return losses.masked_fill(~positives, 0).sum(1) / positives.sum(1).clamp(min=1)
@@ -87,7 +86,10 @@ def _contrast(form: str):
 
 
 def _critic(head, states: Tensor, targets: Tensor, form: str) -> Tensor:
-    """Score N states against M targets by xᵀWy, in (0, 1) in the printed form. Returns (N, M)."""
+    """Score N states against M targets by xᵀWy, in (0, 1) in the printed form. Returns (N, M).
+
+    The head's weight is Wᵀ: a linear layer computes Wᵀx, and its product with y is the score.
+    """
     scores = F.linear(states, head.weight) @ targets.T
     return scores.sigmoid() if form == "paper" else scores
 
@@ -245,6 +247,8 @@ def pretraining_losses(
         If a form or objective is unknown, or the attribute table has another shape.
     """
     forms = checked_forms(forms)
+    if unknown := set(objectives) - set(OBJECTIVES):
+        raise ValueError(f"objectives may hold {OBJECTIVES}, not {sorted(unknown)}")
     expected = (model.config.num_items + 2, model.config.num_attributes + 1)
     if tuple(item_attributes.shape) != expected:
         raise ValueError(f"item_attributes must be (num_items + 2, num_attributes + 1) = "

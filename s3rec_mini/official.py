@@ -1,6 +1,7 @@
 """The authors' own files: checkpoints, both ways, and test negatives (RUCAIBox/CIKM2020-S3Rec)."""
 
-import pickle
+import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
         model = S3Rec(config)
         ours = {name: torch.cat([theirs[piece] for piece in pieces])
                 for name, pieces in _names(model).items()}
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
     if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
         raise ValueError(
@@ -98,8 +99,10 @@ def export_checkpoint(model: S3Rec, path) -> None:
     for name, names in _names(model).items():
         pieces = weights[name].detach().cpu().chunk(len(names))
         theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
+    content = io.BytesIO()  # torch.save itself would raise RuntimeError on a full disk
+    torch.save(theirs, content)
     with replacing(path) as unfinished:
-        torch.save(theirs, unfinished)
+        unfinished.write_bytes(content.getbuffer())
 
 
 def load_negatives(path, dataset) -> np.ndarray:
@@ -125,8 +128,10 @@ def load_negatives(path, dataset) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        rows = np.loadtxt(path, dtype=np.int64, ndmin=2)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of an empty file NumPy only warns
+            rows = np.loadtxt(path, dtype=np.int64, ndmin=2)
+    except (ValueError, UserWarning) as error:
         raise ValueError(f"{path} is not a table of item ids ({error})") from None
     users, negatives = rows[:, 0], rows[:, 1:]
     if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):
@@ -157,10 +162,12 @@ def _read(path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in a dozen ways, IndexError among them
         raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
-                         f"not executed ({str(error).splitlines()[0]})") from None
+                         f"not executed ({error!s:.200})") from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
     return weights

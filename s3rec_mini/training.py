@@ -10,6 +10,7 @@ rows, and weighs its mean by their share: the sum over processes is then the los
 batch. (In SP's forms "paper" and "infonce" the other segments are those of a process's own rows.)
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec, read_tensors, write_tensors
-from .evaluation import evaluate
+from .evaluation import check_fit, evaluate
 from .objectives import (
     FINETUNING_LOSSES,
     OBJECTIVES,
@@ -85,7 +86,8 @@ class PretrainConfig:
         if self.prefixes_per_user is not None and self.prefixes_per_user < 1:
             raise ValueError(f"prefixes_per_user must be at least 1, not {self.prefixes_per_user}")
         unknown = sorted(self.weights.keys() - set(OBJECTIVES))
-        if unknown or min(self.weights.values(), default=0) < 0 or not any(self.weights.values()):
+        values = self.weights.values()
+        if unknown or not all(0 <= v < math.inf for v in values) or not any(values):
             raise ValueError(f"weights must give some of {OBJECTIVES} a weight of at least 0, one "
                              f"of them more, not {self.weights}")
 
@@ -158,7 +160,7 @@ class PretrainingStage(nn.Module):
         self.objectives = tuple(name for name in OBJECTIVES if config.weights.get(name, 0) > 0)
         weights = [config.weights[name] for name in self.objectives]
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
-        self.register_buffer("item_attributes", item_attributes, persistent=False)
+        self.item_attributes = item_attributes  # no buffer: processes would exchange it every step
 
     def forward(self, batch) -> Tensor:
         """Return the losses (objectives,) of a batch, unweighted."""
@@ -191,14 +193,14 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     Parameters
     ----------
     model : S3Rec
-        Made for `data`; moved to the device that is found.
+        Made for `data`; moved to the device that is found, left in evaluation mode.
     data : SequenceDataset
         Only training items are read.
     config : PretrainConfig, optional
         Settings.
     checkpoint : path, optional
         A folder. The run is saved there after every epoch, and goes on from there when called
-        again with the same arguments; only `epochs` may differ.
+        again with the same arguments, the same starting weights included; only `epochs` may grow.
 
     Returns
     -------
@@ -215,9 +217,10 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     _check_fit(model, data, config)
-    accelerator, stage, optimizer = _prepare(PretrainingStage(model, data.item_attributes, config),
-                                             config.learning_rate)
+    accelerator = _accelerator()
     run = _Checkpoint(checkpoint, config, model, data)
+    stage = PretrainingStage(model, data.item_attributes.to(accelerator.device), config)
+    stage, optimizer = _prepare(accelerator, stage, config.learning_rate)
     history, _ = run.resume(model, optimizer)
     for epoch, bar in _epochs(history, config, accelerator):
         batches = pretraining_batches(
@@ -230,6 +233,7 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
         history.append(record | _elapsed(clock))
         if accelerator.is_main_process:
             run.save(model, optimizer, history)
+    model.eval()
     return history
 
 
@@ -243,7 +247,8 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     Parameters
     ----------
     model : S3Rec
-        Made for `data`, fresh or pretrained; moved to the device that is found.
+        Made for `data`, fresh or pretrained; moved to the device that is found, left in
+        evaluation mode.
     data : SequenceDataset
         Training items are learned from, validation items decide when to stop.
     config : FinetuneConfig, optional
@@ -268,8 +273,10 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     """
     config = config or FinetuneConfig()
     _check_fit(model, data, config)
-    accelerator, stage, optimizer = _prepare(FinetuningStage(model, config), config.learning_rate)
+    accelerator = _accelerator()
     run = _Checkpoint(checkpoint, config, model, data)
+    run.identity["negatives"] = hashlib.sha256(np.asarray(negatives, dtype="<i8")).hexdigest()
+    stage, optimizer = _prepare(accelerator, FinetuningStage(model, config), config.learning_rate)
     history, best = run.resume(model, optimizer)
     for epoch, bar in _epochs(history, config, accelerator):
         if _epochs_since_best(history) >= config.patience:
@@ -290,29 +297,28 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
         if accelerator.is_main_process:
             run.save(model, optimizer, history, best)
     model.load_state_dict(best)
+    model.eval()
     return history
 
 
 def _check_fit(model: S3Rec, data, config) -> None:
-    for name in ("num_items", "num_attributes"):
-        ours, theirs = getattr(model.config, name), getattr(data, name)
-        if ours != theirs:
-            raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
-                             f"ModelConfig.for_dataset(data)")
+    check_fit(model, data)
     weights = getattr(config, "weights", {})
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
                          f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
 
 
-def _prepare(stage: nn.Module, learning_rate: float):
-    """Move a stage to the device that is found, with an optimizer for its weights."""
+def _accelerator() -> Accelerator:
     # Heads in finetuning, objectives left out: not every parameter gets a gradient.
-    options = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    accelerator = Accelerator(kwargs_handlers=[options])
+    return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+
+
+def _prepare(accelerator: Accelerator, stage: nn.Module, learning_rate: float):
+    """Move a stage to the device that was found, with an optimizer for its weights."""
     fused = accelerator.device.type in ("cpu", "cuda")  # one kernel for all parameters
     optimizer = torch.optim.Adam(stage.parameters(), learning_rate, fused=fused)
-    return accelerator, *accelerator.prepare(stage, optimizer)
+    return accelerator.prepare(stage, optimizer)
 
 
 def _epochs(history: list[dict], config, accelerator) -> Iterator[tuple[int, tqdm]]:
@@ -345,13 +351,14 @@ def _train_epoch(accelerator, stage, optimizer, batches, bar: tqdm) -> dict:
         share = part.num_terms / batch.num_terms
         losses = stage(part.to(accelerator.device)) * share
         # Processes average their gradients, and what is wanted is the sum of their shares.
+        optimizer.zero_grad()  # before, as the caller may have left gradients behind
         accelerator.backward(losses @ weights * count)
         optimizer.step()
-        optimizer.zero_grad()
         sums += losses.detach() * batch.num_terms
         sequences, terms = sequences + len(batch), terms + batch.num_terms
         bar.set_postfix_str(f"batch {number}", refresh=False)
         bar.update(0)
+    optimizer.zero_grad()
     means = accelerator.reduce(sums) / terms
     loss = float(means @ weights)
     if not math.isfinite(loss):
@@ -385,8 +392,12 @@ class _Checkpoint:
         stage = type(config).__name__.removesuffix("Config").lower()
         self.path = Path(folder) / f"{stage}.safetensors" if folder else None
         settings = {name: value for name, value in asdict(config).items() if name != "epochs"}
-        self.identity = dict(stage=stage, settings=settings, model=asdict(model.config),
-                             data=data.fingerprint)
+        start = hashlib.sha256()
+        for value in model.state_dict().values():
+            start.update(value.detach().cpu().numpy())
+        self.identity = {"stage": stage, "settings": settings, "model": asdict(model.config),
+                         "data": data.fingerprint, "starting weights": start.hexdigest()}
+        self.epochs = config.epochs
 
     def save(self, model, optimizer, history, best=None) -> None:
         """Replace the file by the state of this moment."""
@@ -409,6 +420,9 @@ class _Checkpoint:
         if different:
             raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
                              f"differ: choose another checkpoint folder, or delete this one")
+        if len(metadata["history"]) > self.epochs:
+            raise ValueError(f"{self.path} holds {len(metadata['history'])} epochs, more than the "
+                             f"{self.epochs} asked for: choose another checkpoint folder")
         groups: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             group, name = key.split("/")

@@ -1,0 +1,101 @@
+"""What several test files share: small data, a model whose every weight matters, a full disk."""
+
+import os
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+import s3rec_mini as s3
+
+os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # models are compared on the CPU, bit for bit
+
+# The same examples everywhere, and no deadline: other programs share the machine.
+settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
+settings.load_profile("quick")
+
+
+def make_data(sequences, num_items, num_attributes=4, name="small"):
+    """Make a dataset in which item 1 has no attribute, item 2 all of them, the others some."""
+    table = torch.zeros(num_items + 2, num_attributes + 1, dtype=torch.uint8)
+    table[1:-1, 1:] = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 2, (num_items, num_attributes)))
+    table[1], table[2, 1:] = 0, 1
+    names = [tuple(map(str, range(n))) for n in (num_items + 2, num_attributes + 1, len(sequences))]
+    return s3.SequenceDataset(name, tuple(map(np.array, sequences)), table, *names)
+
+
+def make_model(num_items=12, num_attributes=4, seed=0, **settings):
+    """Make a float64 model that computes exactly what its weights say, each far from zero.
+
+    Biases, norms and padding rows too (the authors' padding rows are not zero either): under the
+    small weights that training starts from, many a mistake would change nothing one can see.
+    """
+    settings = dict(hidden_size=8, num_layers=2, num_heads=2, max_length=50, dropout=0.0) | settings
+    model = s3.S3Rec(s3.ModelConfig(num_items, num_attributes, **settings)).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator).double() * 0.5)
+    return model.eval()
+
+
+@contextmanager
+def full_disk(room=4000):
+    """Let the kernel refuse to write more than `room` bytes to a file, as a full disk does."""
+    resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+class Bomb:
+    """Unpickled by anything that executes a pickle, it creates the file `path`."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Return the folder of numbers that the authors' code gave."""
+    return Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def authors_files():
+    """Return the folder with the authors' data and checkpoint, or skip the test."""
+    if not os.environ.get("S3REC_DATA"):
+        pytest.skip("S3REC_DATA names no folder with the authors' files")
+    return Path(os.environ["S3REC_DATA"])
+
+
+@pytest.fixture(scope="session")
+def lastfm(authors_files):
+    return s3.load_dataset("LastFM")
+
+
+@pytest.fixture(scope="session")
+def golden_batch(reference):
+    """Return the authors' 16 pretraining examples, under our names, and what their code gave."""
+    numbers = np.load(reference / "official_lastfm.npz")
+    theirs = ["pos_items", "masked_item_sequence", "neg_items", "masked_segment_sequence",
+              "pos_segment", "neg_segment"]
+    return s3.PretrainBatch(*(torch.from_numpy(numbers[name]) for name in theirs)), numbers
+
+
+@pytest.fixture
+def authors_model(authors_files, lastfm):
+    return s3.official.load_checkpoint(authors_files / "LastFM-epochs-150.pt", dataset=lastfm)

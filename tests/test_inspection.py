@@ -1,0 +1,286 @@
+"""Inspection and plots: numbers that a loop gives too, pictures that show what they are given."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+
+from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
+from s3rec_mini.inspection import (
+    attention_by_distance,
+    attention_maps,
+    nearest_items,
+    project_embeddings,
+)
+from s3rec_mini.plots import plot_attention, plot_embeddings, plot_history
+
+
+@pytest.fixture
+def model():
+    """One with weights far from zero: its attention is far from even."""
+    torch.manual_seed(0)
+    model = S3Rec(ModelConfig(20, 3, hidden_size=8, num_layers=2, num_heads=2, max_length=6))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    yield
+    plt.close("all")
+
+
+ITEMS = [3, 1, 4, 15, 9]
+
+
+# Attention
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_maps_are_what_the_model_returns(model, causal):
+    maps = attention_maps(model, ITEMS, causal)
+    _, expected = model.eval()(torch.tensor([ITEMS]), causal=causal, return_attention=True)
+    assert maps.shape == (2, 2, 5, 5) and maps.dtype == torch.float32 and not maps.requires_grad
+    assert torch.equal(maps, expected[:, 0])
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 5))
+    above = torch.ones(5, 5, dtype=torch.bool).triu(1)
+    assert bool((maps[:, :, above] == 0).all()) == causal
+
+
+@torch.no_grad()
+def test_attention_of_the_first_layer_is_equation_4_by_a_loop(model):
+    states = model.item_embedding.weight[ITEMS] + model.position_embedding.weight[-5:]
+    states = torch.nn.functional.layer_norm(
+        states, (8,), model.embedding_norm.weight, model.embedding_norm.bias)
+    projection = model.blocks[0].attention.query_key_value
+    maps = attention_maps(model, ITEMS, causal=True)
+    for head in range(2):
+        rows = slice(4 * head, 4 * head + 4)
+        query, key = (states @ projection.weight.view(3, 8, 8)[i, rows].T
+                      + projection.bias.view(3, 8)[i, rows] for i in (0, 1))
+        for q in range(5):
+            grown = [float((query[q] @ key[k] / 2).exp()) for k in range(q + 1)]
+            expected = [g / sum(grown) for g in grown] + [0] * (4 - q)
+            assert maps[0, head, q].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_maps_know_no_dropout_and_restore_the_mode(model, training):
+    model.train(training)
+    assert torch.equal(attention_maps(model, ITEMS), attention_maps(model, ITEMS))
+    assert model.training is training and model.blocks[0].dropout.training is training
+
+
+def test_attention_maps_read_the_newest_items_in_any_kind_of_list(model):
+    long = [7, 7, 7, *ITEMS, 2]  # six positions are learned
+    expected = attention_maps(model, long[-6:])
+    for items in (long, tuple(long), np.array(long), np.array(long, dtype=np.int32)):
+        assert torch.equal(attention_maps(model, items), expected)
+
+
+def test_attention_maps_read_a_sequence_of_a_dataset_without_a_warning(model):
+    data, _ = planted_structure(num_users=3, num_groups=2, items_per_group=10)
+    torch.set_warn_always(True)  # else only the first one in a process is seen
+    try:
+        attention_maps(model, data.sequences[0])
+    finally:
+        torch.set_warn_always(False)
+
+
+@pytest.mark.parametrize("items, complaint", [([], "at least one item"), ([22], "item id 22"),
+                                              ([-1, 3], "item id -1")])
+def test_attention_of_nothing_or_of_unknown_items_is_an_error(model, items, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        attention_maps(model, items)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_by_distance_is_a_mean_over_a_loop(model, causal):
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(1, 21, n) for n in (2, 3, 4, 5, 9)]
+    frame = attention_by_distance(model, sequences, length=4, causal=causal)
+    assert list(frame) == ["layer", "head", "distance", "weight"]
+    assert len(frame) == 2 * 2 * 4
+    for row in frame.itertuples():
+        seen = []
+        for sequence in sequences:
+            if len(sequence) >= 4:  # three of the five
+                _, weights = model.eval()(torch.from_numpy(sequence[-4:])[None], causal=causal,
+                                          return_attention=True)
+                seen.append(float(weights[row.layer - 1, 0, row.head - 1, -1, 3 - row.distance]))
+        assert len(seen) == 3
+        assert row.weight == pytest.approx(np.mean(seen), abs=1e-6)
+    per_head = frame.groupby(["layer", "head"])["weight"].sum()
+    assert per_head.to_numpy() == pytest.approx(np.ones(4), abs=1e-5)
+
+
+def test_attention_by_distance_needs_a_sequence_that_is_long_enough(model):
+    with pytest.raises(ValueError, match="no sequence has 4 items"):
+        attention_by_distance(model, [np.array([1, 2, 3])], length=4)
+
+
+@pytest.mark.parametrize("length", [0, 7])
+def test_attention_by_distance_needs_a_length_that_the_model_reads(model, length):
+    with pytest.raises(ValueError, match=r"length must .*6"):
+        attention_by_distance(model, [np.arange(1, 10), np.arange(1, 9)], length=length)
+
+
+# Embeddings
+
+
+@pytest.fixture(scope="module")
+def films():
+    return load_dataset("movielens-small")
+
+
+@pytest.fixture(scope="module")
+def film_model(films):
+    torch.manual_seed(1)
+    return S3Rec(ModelConfig.for_dataset(films, hidden_size=8))
+
+
+def test_nearest_items_are_those_of_a_loop_over_cosines(films, film_model):
+    vectors = film_model.item_embedding.weight.detach().double().numpy()
+    item = films.item_id("Toy Story (1995)")
+    cosines = {i: vectors[i] @ vectors[item] / np.linalg.norm(vectors[i])
+               / np.linalg.norm(vectors[item])
+               for i in range(1, films.num_items + 1) if i != item}
+    best = sorted(cosines, key=cosines.get, reverse=True)[:7]
+    near = nearest_items(film_model, films, "Toy Story (1995)", k=7)
+    assert near["item"].tolist() == best
+    assert near["name"].tolist() == [films.item_names[i] for i in best]
+    assert near["cosine"].tolist() == pytest.approx([cosines[i] for i in best], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [int, np.int64])
+def test_nearest_items_takes_an_id_as_well_as_a_name(films, film_model, kind):
+    item = films.item_id("Toy Story (1995)")
+    named = nearest_items(film_model, films, "Toy Story (1995)")
+    assert nearest_items(film_model, films, kind(item)).equals(named)
+
+
+def test_nearest_items_never_returns_padding_mask_or_the_item(films, film_model):
+    near = nearest_items(film_model, films, films.item_names[5], k=10**6)
+    assert sorted(near["item"]) == [i for i in range(1, films.num_items + 1) if i != 5]
+
+
+def test_nearest_items_of_an_unknown_title_suggest_one(films, film_model):
+    with pytest.raises(ValueError, match="did you mean 'Toy Story"):
+        nearest_items(film_model, films, "toy story")
+
+
+def test_pca_is_the_singular_value_decomposition_up_to_signs():
+    vectors = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor(
+        [9.0, 5.0, 1.0, 1.0, 0.5, 0.1])
+    centred = (vectors - vectors.mean(0)).double().numpy()
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    expected = left[:, :2] * scale[:2]
+    for given in (vectors, vectors.numpy(), torch.nn.Parameter(vectors)):
+        points = project_embeddings(given)
+        assert points.shape == (30, 2)
+        signs = np.sign((points * expected).sum(0))
+        assert points * signs == pytest.approx(expected, abs=1e-4)
+
+
+def test_tsne_keeps_planted_clusters_together_and_follows_its_seed():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(3), 12)
+    vectors = rng.normal(size=(36, 5)).astype(np.float32) + 12 * np.eye(5)[groups]
+    points = project_embeddings(vectors, "tsne", seed=1)
+    assert points.shape == (36, 2)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argsort(1)[:, :5]
+    assert (groups[nearest] == groups[:, None]).all()
+    assert np.array_equal(points, project_embeddings(vectors, "tsne", seed=1))
+
+
+def test_three_vectors_are_enough_for_either_map():
+    vectors = np.eye(3, 4, dtype=np.float32)
+    for method in ("pca", "tsne"):
+        assert np.isfinite(project_embeddings(vectors, method)).all()
+        with pytest.raises(ValueError, match="at least three vectors, not 2"):
+            project_embeddings(vectors[:2], method)
+    with pytest.raises(ValueError, match='"pca" or "tsne", not \'umap\''):
+        project_embeddings(vectors, "umap")
+
+
+# Pictures
+
+
+def test_the_picture_of_attention_shows_the_weights_and_names(model):
+    weights = attention_maps(model, ITEMS)[0, 1]
+    names = [f"film {i}" for i in ITEMS]
+    ax = plot_attention(weights, names)
+    drawn = np.asarray(ax.collections[0].get_array()).reshape(5, 5)
+    assert drawn == pytest.approx(weights.numpy())
+    for axis in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [label.get_text() for label in axis] == names
+    assert "key" in ax.get_xlabel() and "query" in ax.get_ylabel()
+    assert ax.yaxis_inverted()  # the first query on top, as a matrix is written
+    assert any(other.get_ylabel() == "attention weight" for other in ax.figure.axes)
+    ax.figure.canvas.draw()
+
+
+def test_the_picture_of_embeddings_shows_each_point_in_the_colour_of_its_label():
+    points, labels = np.random.default_rng(0).normal(size=(6, 2)), list("abacab")
+    ax = plot_embeddings(points, labels, names={4: "Heat (1995)"})
+    drawn = ax.collections[0]
+    assert np.asarray(drawn.get_offsets()) == pytest.approx(points)
+    colours = [to_hex(colour) for colour in drawn.get_facecolors()]
+    assert len(dict.fromkeys(zip(labels, colours, strict=True))) == len(set(colours)) == 3
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b", "c"]
+    text, = ax.texts
+    assert text.get_text() == "Heat (1995)" and text.xy == pytest.approx(points[4])
+    assert ax.get_xlabel() and ax.get_ylabel()
+    ax.figure.canvas.draw()
+
+
+HISTORY = [{"epoch": e, "loss": 3.0 - e, "mip": 1.0 / (e + 1), "validation": {"MRR": 0.1 * e}}
+           for e in range(3)]
+
+
+def test_the_picture_of_a_history_is_its_columns_against_the_epoch():
+    ax = plot_history(HISTORY)
+    line, = ax.lines
+    assert line.get_xdata().tolist() == [1, 2, 3] and line.get_ydata().tolist() == [3, 2, 1]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_legend()) == ("epoch", "loss", None)
+    ax = plot_history(HISTORY, ["validation.MRR"])
+    assert ax.lines[0].get_ydata() == pytest.approx([0, 0.1, 0.2])
+    assert ax.get_ylabel() == "validation.MRR"
+    ax = plot_history(HISTORY, ["loss", "mip"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["loss", "mip"]
+    assert ax.lines[1].get_ydata() == pytest.approx([1, 1 / 2, 1 / 3])
+    ax.figure.canvas.draw()
+
+
+def test_pictures_are_drawn_on_the_axes_given_or_on_new_ones():
+    for draw in (lambda ax: plot_attention(np.eye(2), "ab", ax),
+                 lambda ax: plot_embeddings(np.eye(2), "ab", ax=ax),
+                 lambda ax: plot_history(HISTORY, ax=ax)):
+        _, ax = plt.subplots()
+        assert draw(ax) is ax
+        first, second = draw(None), draw(None)
+        assert first.figure is not second.figure
+
+
+@pytest.mark.parametrize("draw, complaint", [
+    (lambda: plot_attention(np.ones((2, 3)), "ab"), r"\(L, L\) for L = 2 names, not \(2, 3\)"),
+    (lambda: plot_attention(np.eye(3), "ab"), r"L = 2 names, not \(3, 3\)"),
+    (lambda: plot_embeddings(np.ones((3, 2)), "ab"), r"N = 2 labels, not \(3, 2\)"),
+    (lambda: plot_embeddings(np.ones((2, 3)), "ab"), r"\(N, 2\) for N = 2 labels, not \(2, 3\)"),
+    (lambda: plot_history([]), "no .*loss"),
+    (lambda: plot_history(HISTORY, ["loss", "accuracy"]), "no .*accuracy.*only .*validation.MRR"),
+])
+def test_what_cannot_be_drawn_is_an_error_before_a_figure_is_opened(draw, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        draw()
+    assert not plt.get_fignums()

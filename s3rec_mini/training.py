@@ -13,7 +13,7 @@ batch. (In SP's forms "paper" and "infonce" the other segments are those of a pr
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -275,7 +275,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     _check_fit(model, data, config)
     accelerator = _accelerator()
     run = _Checkpoint(checkpoint, config, model, data)
-    run.identity["negatives"] = hashlib.sha256(np.asarray(negatives, dtype="<i8")).hexdigest()
+    run.identity["negatives"] = _digest([torch.as_tensor(negatives)])
     stage, optimizer = _prepare(accelerator, FinetuningStage(model, config), config.learning_rate)
     history, best = run.resume(model, optimizer)
     for epoch, bar in _epochs(history, config, accelerator):
@@ -382,6 +382,13 @@ def _epochs_since_best(history: list[dict]) -> int:
     return len(values) - 1 - int(np.argmax(values)) if values else 0
 
 
+def _digest(tensors: Iterable[Tensor]) -> str:
+    content = hashlib.sha256()
+    for tensor in tensors:
+        content.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
 class _Checkpoint:
     """The file a run is saved to and resumed from: weights, optimizer, history, in safetensors.
 
@@ -392,11 +399,9 @@ class _Checkpoint:
         stage = type(config).__name__.removesuffix("Config").lower()
         self.path = Path(folder) / f"{stage}.safetensors" if folder else None
         settings = {name: value for name, value in asdict(config).items() if name != "epochs"}
-        start = hashlib.sha256()
-        for value in model.state_dict().values():
-            start.update(value.detach().cpu().numpy())
         self.identity = {"stage": stage, "settings": settings, "model": asdict(model.config),
-                         "data": data.fingerprint, "starting weights": start.hexdigest()}
+                         "data": data.fingerprint,
+                         "starting weights": _digest(model.state_dict().values())}
         self.epochs = config.epochs
 
     def save(self, model, optimizer, history, best=None) -> None:

@@ -62,8 +62,8 @@ def in_a_process(*args, launcher=(), **environment):
     script = Path(__file__).with_name("training_runs.py")
     return subprocess.run(
         [sys.executable, *launcher, script, *map(str, args)], capture_output=True, text=True,
-        env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(paths),
-                                        "OMP_NUM_THREADS": "1"})
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths),
+                          "OMP_NUM_THREADS": str(torch.get_num_threads())} | environment)
 
 
 # What is learned
@@ -496,6 +496,15 @@ def test_the_checkpoint_of_another_run_is_refused(stage, tmp_path):
     refused(stage, tmp_path, "whose starting weights differ", model=fresh_model(planted(), seed=9))
 
 
+def test_validation_negatives_may_be_columns_of_a_larger_table(tmp_path):
+    data = planted()
+    table = np.tile(np.arange(1, 11), (data.num_users, 1))  # also items that a user has seen
+    runs = [finetune(fresh_model(data), data, config("finetune", epochs=2, patience=5,
+                     validation_protocol="sampled"), folder, negatives=negatives)
+            for folder, negatives in [(tmp_path, table[:, 2:7]), (None, table[:, 2:7].copy())]]
+    assert without_seconds(runs[0]) == without_seconds(runs[1])
+
+
 @BOTH
 def test_a_checkpoint_of_more_epochs_than_asked_for_is_refused(stage, tmp_path):
     run(stage, tmp_path, epochs=2)
@@ -596,10 +605,11 @@ def test_an_epoch_that_diverged_is_not_saved(stage, tmp_path, monkeypatch):
 def test_two_processes_train_to_the_losses_of_one(tmp_path):
     # `accelerate launch --cpu` starts one process, whatever --num_processes says, unless it is
     # given MPI; --multi_gpu is its way to torchrun, and the variable keeps that on the CPU.
-    launched = in_a_process("both", tmp_path, ACCELERATE_USE_CPU="true", launcher=[
-        "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", "0"])
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+                "--main_process_port", "0"]
+    launched = in_a_process("both", tmp_path, launcher=launcher,
+                            ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
     assert launched.returncode == 0, launched.stderr[-3000:]
     for stage in STAGES:
         one, expected = run(stage, dropout=0.0, epochs=2)

@@ -1,0 +1,165 @@
+"""What this book asks of Sphinx beyond its extensions.
+
+* MathJax is copied from an installed package, so that the pages need no network.
+* The nine equations of ``reference/notation`` must carry the numbers 1 to 9.
+* Thebe's scripts are left out, and the built pages are checked: no request may leave the site, no
+  page may hold a widget.
+* ``{command-line}`` documents the commands of a typer application from the application itself.
+* Launch and repository buttons appear once the project's address is one of GitHub's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+logger = logging.getLogger(__name__)
+
+EQUATIONS = (
+    "eq-mutual-information",
+    "eq-info-nce",
+    "eq-softmax-cross-entropy",
+    "eq-encoder",
+    "eq-aap",
+    "eq-mip",
+    "eq-map",
+    "eq-sp",
+    "eq-pairwise",
+)
+# What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
+# reader's to follow.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed)\b"""
+    r"""[^>]*?\ssrc=["']?((?:https?:)?//[^"'\s>]+)"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|icon|preconnect))"""
+    r"""[^>]*?\shref=["']?((?:https?:)?//[^"'\s>]+)"""
+    r"""|(?:@import\s+|url\()["']?((?:https?:)?//[^"'\s)]+)""",
+    re.IGNORECASE,
+)
+
+
+def show_repository_buttons(app, config):
+    options = config.html_theme_options
+    if options.get("repository_url", "").startswith("https://github.com/"):
+        options.update(use_repository_button=True, use_issues_button=True)
+        options["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
+    else:
+        for name in ("repository_url", "repository_branch", "path_to_docs", "launch_buttons"):
+            options.pop(name, None)
+
+
+def keep_first_line(app, what, name, obj, options, lines):
+    """Stop napoleon from taking a property's first line, up to a colon, for its type."""
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]  # an empty comment: a first line without a colon
+
+
+def copy_mathjax(app):
+    if app.builder.format != "html":
+        return
+    # The package's name (sphinx-mathjax-offline) is no identifier; import_module does not mind.
+    package = Path(importlib.import_module("sphinx-mathjax-offline").__file__).parent
+    target = Path(app.outdir, "_static", app.config.mathjax_path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(package / "static" / app.config.mathjax_path, target)
+
+
+def drop_thebe(app, page, template, context, doctree):
+    """Leave out Jupyter Book's live-code scripts: unused, from another site, and loaded twice."""
+    for kind in ("script_files", "css_files"):
+        files = context[kind]
+        files[:] = [f for f in files if "thebe" not in f"{f} {f.attributes}".lower()]
+
+
+def check_equation_numbers(app, env):
+    domain = env.get_domain("math")
+    for expected, label in enumerate(EQUATIONS, start=1):
+        if label not in domain.equations:
+            logger.warning("the notation page defines no equation labelled %s", label)
+            continue
+        page, number = domain.equations[label]
+        if app.config.math_numfig and app.config.numfig:
+            numbers = env.toc_fignumbers.get(page, {}).get("displaymath", {})
+            number = ".".join(map(str, numbers.get(f"equation-{label}", (number,))))
+        if str(number) != str(expected):
+            logger.warning("equation %s is numbered %s, not %d", label, number, expected)
+
+
+def check_built_pages(app, error):
+    if error or app.builder.format != "html":
+        return
+    for page in sorted(Path(app.outdir).rglob("*.html")):
+        text = page.read_text(encoding="utf8")
+        name = page.relative_to(app.outdir)
+        for match in FETCHED.finditer(text):
+            address = next(filter(None, match.groups()))
+            logger.warning("%s fetches %s from another site", name, address)
+        if "application/vnd.jupyter.widget" in text:
+            logger.warning("%s holds a widget, whose scripts come from another site", name)
+
+
+class CommandLine(SphinxDirective):
+    """``{command-line} module:app`` lists each command, its help and its options."""
+
+    required_arguments = 1
+
+    def run(self):
+        import typer
+
+        module, _, name = self.arguments[0].partition(":")
+        group = typer.main.get_command(getattr(importlib.import_module(module), name))
+        self.env.note_dependency(importlib.import_module(module).__file__)
+        return [self.section(key, command) for key, command in group.commands.items()]
+
+    def section(self, name, command):
+        section = nodes.section(ids=[nodes.make_id(f"s3rec-{name}")], names=[f"s3rec {name}"])
+        section += nodes.title("", "", nodes.literal("", f"s3rec {name}"))
+        for paragraph in re.split(r"\n\s*\n", command.help or ""):
+            section += nodes.paragraph("", " ".join(paragraph.replace("\f", "").split()))
+        shown = (each for each in command.params if not getattr(each, "hidden", False))
+        rows = [self.row(parameter) for parameter in shown]
+        section += self.table(("Argument or option", "Meaning", "Default"), rows)
+        return section
+
+    def row(self, parameter):
+        if parameter.param_type_name == "argument":
+            spelled = [nodes.literal("", parameter.name.upper())]
+        else:
+            spelled = [nodes.literal("", " / ".join([*parameter.opts, *parameter.secondary_opts]))]
+        default = "required" if parameter.required else parameter.default
+        default = "" if default is None or callable(default) else str(default)
+        return spelled, [nodes.Text(getattr(parameter, "help", None) or "")], [nodes.Text(default)]
+
+    def table(self, header, rows):
+        group = nodes.tgroup(cols=len(header))
+        group += [nodes.colspec(colwidth=width) for width in (30, 55, 15)]
+        head, body = nodes.thead(), nodes.tbody()
+        head += self.cells([[nodes.Text(text)] for text in header])
+        body += [self.cells(row) for row in rows]
+        group += [head, body]
+        return nodes.table("", group)
+
+    def cells(self, contents):
+        row = nodes.row()
+        row += [nodes.entry("", nodes.paragraph("", "", *content)) for content in contents]
+        return row
+
+
+def setup(app):
+    # Kernels inherit this: no progress bars, which would be widgets where ipywidgets is installed.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    app.add_directive("command-line", CommandLine)
+    app.connect("config-inited", show_repository_buttons, priority=100)
+    app.connect("builder-inited", copy_mathjax)
+    app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("env-check-consistency", check_equation_numbers)
+    app.connect("build-finished", check_built_pages)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,101 @@
+"""The chapters as files, and as programs that run from an empty folder.
+
+Labels, links and citations are checked by the strict build (`make book`).
+"""
+
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+LONGEST_CELL = 12  # lines of code
+every_chapter = pytest.mark.parametrize(
+    "path", CHAPTERS, ids=lambda path: path.relative_to(BOOK).with_suffix("").as_posix()
+)
+
+
+def code_cells(path):
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def lines_of_code(source):
+    lines = (line.strip() for line in source.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def draws(source):
+    return bool(re.search(r"\b(plt|sns|ax|axes)\b", source))
+
+
+def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
+    listed = [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+    pages = [*CHAPTERS, *BOOK.rglob("*.md")]
+    pages = [p for p in pages if not {"assignments", ".ipynb_checkpoints"} & set(p.parts)]
+    found = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages]
+    assert sorted(listed) == sorted(found)
+
+
+@every_chapter
+def test_a_chapter_is_a_valid_notebook_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in code_cells(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@every_chapter
+def test_a_chapter_begins_with_a_title_and_the_install_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+    install = (BOOK / "_first_cell.py").read_text(encoding="utf8")
+    assert code_cells(path)[0].source.strip() == install.strip()
+
+
+def test_the_install_cell_is_short():
+    install = (BOOK / "_first_cell.py").read_text(encoding="utf8")
+    assert len(lines_of_code(install)) <= LONGEST_CELL
+
+
+@every_chapter
+def test_a_cell_of_a_chapter_is_short(path):
+    """At most 12 lines of code, unless the cell draws."""
+    for cell in code_cells(path):
+        length = len(lines_of_code(cell.source))
+        assert length <= LONGEST_CELL or draws(cell.source), f"{length} lines:\n{cell.source}"
+
+
+@every_chapter
+def test_a_chapter_asserts_something(path):
+    assert any(re.search(r"^\s*assert\b", cell.source, re.MULTILINE) for cell in code_cells(path))
+
+
+@pytest.mark.slow
+@every_chapter
+def test_a_chapter_runs_from_an_empty_folder(path, tmp_path, monkeypatch, capsys):
+    """With nothing but the package: no files of the repository, no data folder."""
+    monkeypatch.delenv("S3REC_DATA", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=180,  # seconds a cell; the page promises 60 in all on two cores
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    began = time.perf_counter()
+    client.execute()
+    with capsys.disabled():
+        print(f"\n{path.relative_to(ROOT)}: {time.perf_counter() - began:.0f} s")

@@ -1,0 +1,126 @@
+"""The results files that the book and the README quote, and the weights that ship beside them."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import s3rec_mini as s3
+
+DATA = Path(s3.__file__).parent / "data"
+RESULTS = DATA / "results"
+RUNS = {path: path.parent.relative_to(RESULTS).as_posix()
+        for path in sorted(RESULTS.rglob("*.json"))}
+PROTOCOLS = ("full", "sampled")
+
+
+def read(folder, **chosen):
+    runs = [json.loads(path.read_text()) for path, where in RUNS.items() if where == folder]
+    return [run for run in runs if all(run[key] == value for key, value in chosen.items())]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{RUNS[path]}/{path.stem}")
+def test_a_results_file_says_where_it_comes_from_and_agrees_with_itself(path):
+    run = json.loads(path.read_text())
+    assert run["command"].startswith(f"s3rec reproduce {path.parent.name} ")
+    assert len(run["commit"]) == 40  # a commit, with nothing changed since
+    assert "cores" in run["machine"]
+    how = run["finetuning"]
+    assert path.stem == f"{run['start']}-{how['loss']}-seed{how['seed']}"
+    for protocol in PROTOCOLS:
+        metrics, intervals = run[protocol]["metrics"], run[protocol]["intervals"]
+        assert all(intervals[name][0] <= value <= intervals[name][1]
+                   for name, value in metrics.items())
+    history = run["finetuning_history"]
+    stopped = len(history["epoch"]) < run["finetuning"]["epochs"]
+    best = max(range(len(history["epoch"])), key=history["validation.MRR"].__getitem__)
+    assert not stopped or len(history["epoch"]) - 1 - best >= run["finetuning"]["patience"] - 1
+
+
+@pytest.mark.parametrize("folder", sorted(set(RUNS.values())))
+def test_three_seeds_stand_behind_every_comparison(folder):
+    runs = read(folder)
+    seeds = {}
+    for run in runs:
+        seeds.setdefault((run["start"], run["finetuning"]["loss"]), set()).add(
+            run["finetuning"]["seed"])
+    assert len(seeds) >= 2
+    assert all(found == {0, 1, 2} for found in seeds.values())
+
+
+def test_lastfm_lands_near_the_authors_own_rerun():
+    """Pointwise loss, the authors' 99 negatives, 1,090 users: a standard error of about 0.01."""
+    authors = pd.read_csv(RESULTS / "authors_rerun.csv").set_index("dataset").loc["LastFM"]
+    for start, theirs in {"scratch": authors["SASRec"],
+                          "LastFM-epochs-150": authors["S3-Rec"]}.items():
+        runs = [r for r in read("LastFM", start=start) if r["finetuning"]["loss"] == "pointwise"]
+        assert all(run["negatives"] == "LastFM_sample.txt" for run in runs)
+        mean = sum(run["sampled"]["metrics"]["MRR"] for run in runs) / len(runs)
+        low, high = runs[0]["sampled"]["intervals"]["MRR"]
+        assert abs(mean - theirs) < high - low  # two standard errors on each side, for both
+
+
+def test_a_short_run_from_the_authors_weights_goes_where_the_results_files_go():
+    folder = os.environ.get("S3REC_DATA")
+    if not folder:
+        pytest.skip("needs the authors' LastFM checkpoint: set S3REC_DATA to its folder")
+    data = s3.load_dataset("LastFM")
+    negatives = s3.official.load_negatives(Path(folder) / "LastFM_sample.txt", data)
+    model = s3.official.load_checkpoint(Path(folder) / "LastFM-epochs-150.pt", data)
+    config = s3.FinetuneConfig(epochs=3, loss="pointwise", patience=20, seed=0)
+    history = s3.finetune(model, data, config, negatives=negatives)
+    recorded = next(run for run in read("LastFM", start="LastFM-epochs-150")
+                    if run["finetuning"] == {**run["finetuning"], "loss": "pointwise", "seed": 0})
+    recorded = recorded["finetuning_history"]
+    # Another machine rounds otherwise, and training amplifies it: near, not equal.
+    assert [r["loss"] for r in history] == pytest.approx(recorded["loss"][:3], rel=0.02)
+    measured = [r["validation"]["MRR"] for r in history]
+    assert measured == pytest.approx(recorded["validation.MRR"][:3], abs=0.01)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_shipped_weights_give_the_metrics_of_their_results_file(protocol):
+    data, model = s3.load_dataset("movielens-small"), s3.load_model("movielens-small")
+    path = RESULTS / "movielens-small" / "pretrained-pairwise-seed0.json"
+    recorded = json.loads(path.read_text())[protocol]["metrics"]
+    measured = s3.evaluate(model, data, "test", protocol)
+    assert measured == pytest.approx(recorded, abs=2e-3)  # a rank or two may round otherwise
+
+
+def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
+    files = sorted((DATA / "weights").glob("*.safetensors"))
+    assert files
+    for path in files:
+        assert path.stat().st_size < 3e6
+        card = path.with_suffix(".md").read_text()
+        assert "s3rec reproduce" in card
+        assert "licence" in card.lower()
+        model = s3.load_model(path.stem)
+        assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    with pytest.raises(ValueError, match="movielens-small"):
+        s3.load_model("no such weights")
+
+
+def row_of_the_readme(dataset, loss, start, name):
+    runs = [r for r in read(dataset, start=start) if r["finetuning"]["loss"] == loss]
+    cells = [name]
+    for protocol in ("sampled", "full"):
+        values = pd.Series([run[protocol]["metrics"]["MRR"] for run in runs])
+        cells.append(f"{values.mean():.4f} ({values.min():.4f} to {values.max():.4f})")
+    return "| " + " | ".join(cells) + " |"
+
+
+def test_the_readme_quotes_the_results_files():
+    readme = (Path(s3.__file__).parents[1] / "README.md").read_text()
+    for dataset, loss, start, name in [
+        ("movielens-small", "pairwise", "scratch", "MovieLens, from scratch (SASRec), pairwise"),
+        ("movielens-small", "pairwise", "pretrained", "MovieLens, pretrained, pairwise"),
+        ("movielens-small", "pointwise", "scratch", "MovieLens, from scratch (SASRec), pointwise"),
+        ("movielens-small", "pointwise", "pretrained", "MovieLens, pretrained, pointwise"),
+        ("LastFM", "pointwise", "scratch", "LastFM, from scratch (SASRec), pointwise"),
+        ("LastFM", "pointwise", "LastFM-epochs-150", "LastFM, the authors' weights, pointwise"),
+    ]:
+        assert row_of_the_readme(dataset, loss, start, name) in readme

@@ -360,7 +360,7 @@ def _initialise(module: nn.Module) -> None:
 def load_model(name: str) -> S3Rec:
     """Load weights that ship with the package, such as "movielens-small".
 
-    Each file lies in ``s3rec_mini/data/weights`` beside a model card that names the command that
+    Each file lies in ``s3rec_mini/data`` beside a model card that names the command that
     made it and the licence of its data.
 
     Raises
@@ -368,7 +368,7 @@ def load_model(name: str) -> S3Rec:
     ValueError
         If no weights of that name ship; the message lists those that do.
     """
-    folder = resources.files("s3rec_mini") / "data" / "weights"
+    folder = resources.files("s3rec_mini") / "data"
     shipped = sorted(f.name.removesuffix(".safetensors") for f in folder.iterdir()
                      if f.name.endswith(".safetensors"))
     if name not in shipped:

@@ -64,7 +64,7 @@ class PretrainBatch(_Batch):
     masked_items : Tensor
         `items` with some replaced by the mask id, the last one always.
     negative_items : Tensor
-        At masked positions an item the user has not seen, elsewhere as `items`.
+        At masked positions an item not among the user's training items, elsewhere as `items`.
     masked_segment : Tensor
         `items` with one segment replaced by the mask id: the segment's context.
     positive_segment, negative_segment : Tensor

@@ -267,6 +267,8 @@ def _check_interactions(frame, user, item, time, min_count) -> None:
         if column not in frame.columns:
             raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
                              "which to read with user=, item= and time=")
+        if isinstance(frame[column], pd.DataFrame):
+            raise ValueError(f"the frame has several columns {column!r}: keep one of them")
         if frame[column].isna().any():
             raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
                              f"such rows out with frame.dropna(subset=[{column!r}])")
@@ -307,6 +309,9 @@ def _attribute_lists(attributes, item: str) -> dict[object, list[str]]:
         if item not in attributes.columns:
             raise ValueError(f"the attributes have no column {item!r} that says whose they are, "
                              f"only {list(attributes.columns)}")
+        if attributes[item].isna().any() or not attributes.columns.is_unique:
+            raise ValueError(f"the attributes need an item in every row of column {item!r}, and "
+                             "columns of different names")
         lists = {key: [] for key in attributes[item]}
         for column in attributes.columns.drop(item):  # by column: a row would mix the types
             for key, value in zip(attributes[item], attributes[column], strict=True):

@@ -81,13 +81,15 @@ class PretrainConfig:
     def __post_init__(self):
         _check_loop(self)
         checked_forms(self.forms)
-        if not 0 <= self.mask_probability <= 1:
-            raise ValueError(f"mask_probability must lie in [0, 1], not {self.mask_probability}")
-        if self.prefixes_per_user is not None and self.prefixes_per_user < 1:
-            raise ValueError(f"prefixes_per_user must be at least 1, not {self.prefixes_per_user}")
+        if not _is_number(self.mask_probability) or self.mask_probability > 1:
+            raise ValueError(f"mask_probability must lie in [0, 1], not {self.mask_probability!r}")
+        prefixes = self.prefixes_per_user
+        if prefixes is not None and (not isinstance(prefixes, int) or prefixes < 1):
+            raise ValueError(f"prefixes_per_user must be None or an integer of at least 1, "
+                             f"not {prefixes!r}")
         unknown = sorted(self.weights.keys() - set(OBJECTIVES))
         values = self.weights.values()
-        if unknown or not all(0 <= v < math.inf for v in values) or not any(values):
+        if unknown or not all(map(_is_number, values)) or not any(values):
             raise ValueError(f"weights must give some of {OBJECTIVES} a weight of at least 0, one "
                              f"of them more, not {self.weights}")
 
@@ -130,13 +132,18 @@ class FinetuneConfig:
 
     def __post_init__(self):
         _check_loop(self)
-        if self.patience < 1:
-            raise ValueError(f"patience must be at least 1 epoch, not {self.patience}")
+        if not isinstance(self.patience, int) or self.patience < 1:
+            raise ValueError(f"patience must be an integer of at least 1, not {self.patience!r}")
         if self.loss not in FINETUNING_LOSSES:
             raise ValueError(f"loss must be one of {FINETUNING_LOSSES}, not {self.loss!r}")
         if self.validation_protocol not in ("sampled", "full"):
             raise ValueError(f'validation_protocol must be "sampled" or "full", '
                              f"not {self.validation_protocol!r}")
+
+
+def _is_number(value) -> bool:
+    """Say whether a value is a finite number of at least 0."""
+    return isinstance(value, (int, float)) and 0 <= value < math.inf
 
 
 def _check_loop(config) -> None:
@@ -146,8 +153,8 @@ def _check_loop(config) -> None:
                              f"not {getattr(config, name)!r}")
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, not {config.seed!r}")
-    if not config.learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, not {config.learning_rate!r}")
+    if not _is_number(config.learning_rate) or config.learning_rate == 0:
+        raise ValueError(f"learning_rate must be a number above 0, not {config.learning_rate!r}")
 
 
 class PretrainingStage(nn.Module):
@@ -159,7 +166,8 @@ class PretrainingStage(nn.Module):
         self.forms = config.forms
         self.objectives = tuple(name for name in OBJECTIVES if config.weights.get(name, 0) > 0)
         weights = [config.weights[name] for name in self.objectives]
-        self.register_buffer("weights", torch.tensor(weights), persistent=False)
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32),
+                             persistent=False)
         self.item_attributes = item_attributes  # no buffer: processes would exchange it every step
 
     def forward(self, batch) -> Tensor:

@@ -376,7 +376,7 @@ def test_attributes_of_items_that_fell_to_the_core_are_left_out():
     ({1: ["x"]}, r"Theirs is int, the frame's items are of type str, e.g. \['a', 'b', 'c'\]"),
     (pd.DataFrame({"film": ["a"], "genre": ["x"]}), r"no column 'item'.*\['film', 'genre'\]"),
     (pd.DataFrame({"item": ["a", "zz"], "genre": ["x", None]}), r"\['zz'\]"),
-    (pd.DataFrame({"item": ["a", None], "genre": ["x", "y"]}), "1 items have attributes"),
+    (pd.DataFrame({"item": ["a", None], "genre": ["x", "y"]}), "need an item in every row"),
     (pd.DataFrame({"item": ["a"], "genre": [["x", "y"]]}), r"attributes.explode\('genre'\)"),
 ])
 def test_bad_attributes_are_refused_with_what_to_do(attributes, message):
@@ -780,3 +780,20 @@ def test_planted_structure_is_a_function_of_its_arguments():
 def test_an_impossible_planted_structure_is_refused(changes):
     with pytest.raises(ValueError, match="groups 2 or more, stay in"):
         planted_structure(**changes)
+
+
+def test_a_frame_with_two_columns_of_one_name_is_refused():
+    frame = pd.DataFrame([[1, 2, 3, 4]], columns=["user", "item", "item", "timestamp"])
+    with pytest.raises(ValueError, match="several columns 'item'"):
+        SequenceDataset.from_interactions(frame)
+
+
+@pytest.mark.parametrize("attributes", [
+    pd.DataFrame({"item": [1.0, float("nan")], "genre": ["a", "b"]}),
+    pd.DataFrame([[1, "a", "b"]], columns=["item", "genre", "genre"]),
+])
+def test_attribute_frames_without_an_item_or_with_one_name_twice_are_refused(attributes):
+    frame = pd.DataFrame([(user, item, time) for user in range(6) for time, item in
+                          enumerate(range(1, 7))], columns=["user", "item", "timestamp"])
+    with pytest.raises(ValueError, match="attributes need an item in every row"):
+        SequenceDataset.from_interactions(frame, attributes=attributes)

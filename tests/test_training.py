@@ -665,6 +665,8 @@ def test_a_batch_smaller_than_the_number_of_processes_is_an_error(stage, monkeyp
     (dict(learning_rate=0), "learning_rate"),
     (dict(learning_rate=-1e-3), "learning_rate"),
     (dict(learning_rate=float("nan")), "learning_rate"),
+    (dict(learning_rate=float("inf")), "learning_rate"),
+    (dict(learning_rate="fast"), "learning_rate"),
     (dict(seed=-1), "seed"),
     (dict(seed=0.5), "seed"),
 ])
@@ -685,6 +687,9 @@ def test_settings_of_both_stages_are_checked_when_made(stage, settings, complain
     (dict(weights=dict(nsp=1.0)), "weights"),
     (dict(weights=dict(mip=float("nan"), sp=1.0)), "weights"),
     (dict(weights=dict(mip=float("inf"))), "weights"),
+    (dict(mask_probability="0.2"), "mask_probability"),
+    (dict(prefixes_per_user=1.5), "prefixes_per_user"),
+    (dict(weights=dict(mip="1")), "weights"),
     (dict(forms=dict(mip="printed")), "forms"),
     (dict(forms=dict(nsp="paper")), "forms"),
 ])
@@ -695,12 +700,19 @@ def test_settings_of_pretraining_are_checked_when_made(settings, complaint):
 
 @pytest.mark.parametrize("settings, complaint", [
     (dict(patience=0), "patience"),
+    (dict(patience=1.5), "patience"),
     (dict(loss="listwise"), "loss must be one of"),
     (dict(validation_protocol="half"), "validation_protocol"),
 ])
 def test_settings_of_finetuning_are_checked_when_made(settings, complaint):
     with pytest.raises(ValueError, match=complaint):
         FinetuneConfig(**settings)
+
+
+def test_whole_numbers_as_weights_are_as_good_as_floats():
+    (whole, _), (floats, _) = (run("pretrain", epochs=1, weights=dict(mip=one, sp=one))
+                               for one in (1, 1.0))
+    assert same(whole, floats)
 
 
 @BOTH

@@ -34,7 +34,7 @@ class _Batch:
 
     def to(self, device):
         """Return the batch with every tensor on `device`."""
-        moved = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self))
+        moved = (getattr(self, f.name).to(device) for f in fields(self))
         return type(self)(*moved)
 
     def shard(self, index: int, count: int):

@@ -432,7 +432,9 @@ class _Checkpoint:
         different = [name for name in self.identity if saved.get(name) != self.identity[name]]
         if different:
             raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
-                             f"differ: choose another checkpoint folder, or delete this one")
+                             f"differ: choose another checkpoint folder, or delete this one; a "
+                             f"killed run goes on only from a model made after the same "
+                             f"torch.manual_seed")
         if len(metadata["history"]) > self.epochs:
             raise ValueError(f"{self.path} holds {len(metadata['history'])} epochs, more than the "
                              f"{self.epochs} asked for: choose another checkpoint folder")

@@ -106,7 +106,7 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
     ranks = np.empty(len(targets), dtype=np.int64)
     # Users of similar length go together: their histories then need little padding.
     groups = np.split(np.argsort(lengths), np.arange(batch_size, len(targets), batch_size))
-    with _evaluating(model):
+    with evaluating(model):
         for users in groups:
             seen = [histories[user] for user in users]
             states = _last_states(model, seen)  # (B, H)
@@ -125,7 +125,7 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
 
 
 @contextmanager
-def _evaluating(model) -> Iterator[None]:
+def evaluating(model) -> Iterator[None]:
     """Put a model in evaluation mode for a while, whatever happens in it."""
     training = model.training
     model.eval()
@@ -301,7 +301,7 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
         raise ValueError("history must be a non-empty list of item names or ids, oldest first")
     check_fit(model, data)
     items = np.array([data.item_id(item) for item in history])
-    with _evaluating(model):
+    with evaluating(model):
         scores = model.score(_last_states(model, [items]))[0].cpu()  # (num_items + 2,)
     scores[np.r_[0, items, data.num_items + 1]] = -torch.inf
     unseen = int((scores > -torch.inf).sum())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .encoder import S3Rec
+from .evaluation import evaluating
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "project_embeddings"]
 
@@ -38,10 +39,8 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
     if not len(items):
         raise ValueError("attention needs at least one item")
     newest = torch.tensor(np.asarray(items)[-model.max_length :], device=model.device)
-    training = model.training
-    model.eval()
-    _, attention = model(newest[None], causal=causal, return_attention=True)
-    model.train(training)
+    with evaluating(model):
+        _, attention = model(newest[None], causal=causal, return_attention=True)
     return attention[:, 0].cpu()
 
 

@@ -10,10 +10,11 @@ import platform
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import torch
 import typer
@@ -23,6 +24,8 @@ from .datasets import SequenceDataset, load_dataset
 from .encoder import ModelConfig, S3Rec, replacing
 from .evaluation import bootstrap_intervals, metrics_from_ranks, rank_targets
 from .evaluation import recommend as recommend_items
+from .inspection import probe_attributes
+from .objectives import OBJECTIVES
 from .training import FinetuneConfig, PretrainConfig
 from .training import finetune as finetune_model
 from .training import pretrain as pretrain_model
@@ -209,6 +212,82 @@ def reproduce(
                 _report({"dataset": name, "start": start, **origin, **result}, path)
 
 
+# What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
+ALL = PretrainConfig().weights
+VARIATIONS: dict[str, dict] = {
+    "all-released": {},
+    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in OBJECTIVES},
+    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in OBJECTIVES},
+    **{f"all-{form}": {"forms": dict.fromkeys(OBJECTIVES, form)} for form in ("paper", "infonce")},
+    **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
+    **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
+    "scratch": {"epochs": 0},
+    **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
+       for percent in (20, 40, 60, 80)},
+}
+
+
+@app.command()
+def ablate(
+    name: Name,
+    variation: _option(list[str] | None, "One of them, repeatable; all without it.") = None,
+    seeds: _option(int, "How many seeds: 0, 1, …", min=1) = 3,
+    pretraining_epochs: Epochs = PretrainConfig.epochs,
+    pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
+    prefixes_per_user: PerUser = None,
+    loss: Loss = FinetuneConfig.loss,
+    patience: Patience = FinetuneConfig.patience,
+    folder: _option(Path, "Where the results go, one JSON file a run.") = RESULTS,
+    runs: _option(Path, "Where checkpoints go.") = Path("runs"),
+):
+    """Pretrain with something left out or changed, finetune, and evaluate on all users.
+
+    With a share of the users, batches shrink by the same share: an epoch has as many steps. Runs
+    whose results file exists are not run again, and one that was interrupted goes on.
+    """
+    unknown = sorted(set(variation or []) - VARIATIONS.keys())
+    if unknown:
+        raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
+    dataset = load_dataset(name)
+    for seed in range(seeds):
+        pretraining = PretrainConfig(epochs=pretraining_epochs, batch_size=pretraining_batch_size,
+                                     prefixes_per_user=prefixes_per_user, seed=seed)
+        finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
+        for label in variation or VARIATIONS:
+            path = folder / name / "ablations" / f"{label}-seed{seed}.json"
+            if not path.exists():
+                run = runs / name / "ablations" / path.stem
+                _report({"dataset": name, "variation": label,
+                         **_ablated(dataset, VARIATIONS[label], pretraining, finetuning, run)},
+                        path)
+
+
+def _ablated(dataset, change: dict, pretraining, finetuning, run: Path) -> dict:
+    """Make one run of an ablation, or finish it; return what is to be recorded."""
+    change = {"share": 1.0} | change
+    share = change.pop("share")
+    order = np.random.default_rng([finetuning.seed, 7]).permutation(dataset.num_users)
+    users = np.sort(order[: round(share * dataset.num_users)])
+    part = dataset.subset(users) if share < 1 else dataset
+    finetuning = replace(finetuning, batch_size=round(share * finetuning.batch_size))
+    if change.get("epochs") == 0:
+        model, origin = _new_model(part, finetuning.seed), {}
+    else:
+        change["batch_size"] = round(share * pretraining.batch_size)
+        model, origin = _pretrained(part, replace(pretraining, **change), run)
+    probes = {"pretrained": _probe(model, dataset)}
+    result = _finetuned(model, dataset, finetuning, run, None, part)
+    probes["finetuned"] = _probe(S3Rec.load(run / "model.safetensors"), dataset)
+    return {"users": len(users), **origin, "probes": probes, **result}
+
+
+def _probe(model, dataset) -> dict[str, float]:
+    """Ask how well a linear probe reads the attributes off the item embeddings."""
+    vectors = model.item_embedding.weight.detach()[1 : dataset.num_items + 1]
+    frame = probe_attributes(vectors, dataset.item_attributes)
+    return frame[["auc", "control_auc"]].mean().to_dict()
+
+
 def _pretrained(dataset, config: PretrainConfig, runs: Path) -> tuple[S3Rec, dict]:
     """Pretrain a new model, or find it pretrained; return it with what is to be recorded."""
     model = _new_model(dataset, config.seed)
@@ -216,10 +295,11 @@ def _pretrained(dataset, config: PretrainConfig, runs: Path) -> tuple[S3Rec, dic
     return model, {"pretraining": asdict(config), "pretraining_history": _columns(history)}
 
 
-def _finetuned(model, dataset, config: FinetuneConfig, run: Path, negatives: Path | None) -> dict:
-    """Finetune a model and measure it on the test items; return what is to be recorded."""
+def _finetuned(model, dataset, config: FinetuneConfig, run: Path, negatives: Path | None,
+               part: SequenceDataset | None = None) -> dict:
+    """Finetune a model (on a part of the users, if one is given) and measure it on all of them."""
     candidates = _negatives(negatives, dataset)
-    history = finetune_model(model, dataset, config, run, candidates)
+    history = finetune_model(model, part or dataset, config, run, candidates)
     model.save(run / "model.safetensors", torch.float16)
     model = S3Rec.load(run / "model.safetensors")  # what is measured is what can be shipped
     return {"model": asdict(model.config), "finetuning": asdict(config),

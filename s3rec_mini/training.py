@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec, read_tensors, write_tensors
-from .evaluation import check_fit, evaluate
+from .evaluation import check_fit, checked_negatives, evaluate
 from .objectives import (
     FINETUNING_LOSSES,
     OBJECTIVES,
@@ -281,9 +281,12 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     """
     config = config or FinetuneConfig()
     _check_fit(model, data, config)
+    asked = negatives
+    if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
+        negatives = checked_negatives(asked, data, "validation", config.seed)
     accelerator = _accelerator()
     run = _Checkpoint(checkpoint, config, model, data)
-    run.identity["negatives"] = _digest([torch.as_tensor(negatives)])
+    run.identity["negatives"] = _digest([torch.as_tensor(asked)])
     stage, optimizer = _prepare(accelerator, FinetuningStage(model, config), config.learning_rate)
     history, best = run.resume(model, optimizer)
     for epoch, bar in _epochs(history, config, accelerator):

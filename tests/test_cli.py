@@ -102,14 +102,15 @@ def check_origin(record, command):
 
 
 @pytest.mark.parametrize("command", [None, "data", "pretrain", "finetune", "evaluate", "recommend",
-                                     "reproduce"])
+                                     "reproduce", "ablate"])
 def test_every_command_explains_itself(s3rec, command):
     shown = s3rec(*filter(None, [command]), "--help")
     assert shown.code == 0 and "Usage" in shown.out
     if command:
         assert getattr(cli, command).__doc__.split(".")[0].split(",")[0][:50] in shown.out
     else:
-        for name in ("data", "pretrain", "finetune", "evaluate", "recommend", "reproduce"):
+        for name in ("data", "pretrain", "finetune", "evaluate", "recommend", "reproduce",
+                     "ablate"):
             assert f" {name} " in shown.out
 
 
@@ -318,6 +319,56 @@ def test_reproduce_finetunes_the_authors_weights_if_it_is_given_them(reproduce, 
     assert "pretraining" not in record
 
 
+def ablation(s3rec, tmp_path, *variations):
+    options = [text for name in variations for text in ("--variation", name)]
+    done = s3rec("ablate", "small", *options, "--seeds", 1, "--pretraining-epochs", 2,
+                 "--pretraining-batch-size", 30, "--folder", tmp_path / "results",
+                 "--runs", tmp_path / "runs")
+    assert done.code == 0, done.err
+    return {p.stem.removesuffix("-seed0"): json.loads(p.read_text())
+            for p in (tmp_path / "results" / "small" / "ablations").iterdir()}
+
+
+def test_ablate_changes_what_the_variation_says_and_nothing_else(
+        s3rec, monkeypatch, tmp_path):
+    small, _ = planted_structure(60, num_groups=6, items_per_group=25, lengths=(5, 12))
+    monkeypatch.setattr(cli, "load_dataset", {"small": small}.__getitem__)
+    monkeypatch.setattr(cli, "FinetuneConfig", partial(FinetuneConfig, epochs=2, batch_size=20))
+    changed = {
+        "all-released": {}, "without-sp": {"weights": dict(aap=0.2, mip=1.0, map=1.0, sp=0.0)},
+        "only-sp": {"weights": dict(sp=0.5)}, "epochs-10": {"epochs": 10},
+        "all-infonce": {"forms": dict.fromkeys(("aap", "mip", "map", "sp"), "infonce")},
+        "data-40": {"batch_size": 12}, "scratch-data-40": None, "scratch": None,
+    }
+    records = ablation(s3rec, tmp_path, *changed)
+    assert records.keys() == changed.keys()
+    whole = PretrainConfig(epochs=2, batch_size=30)
+    for name, record in records.items():
+        check_origin(record, "ablate")
+        part = "data-40" in name
+        assert record["variation"] == name
+        assert record["users"] == (24 if part else 60)
+        assert record["finetuning"]["batch_size"] == (8 if part else 20)
+        assert record["full"]["metrics"].keys() == record["sampled"]["intervals"].keys()
+        assert record["probes"].keys() == {"pretrained", "finetuned"}
+        if changed[name] is None:
+            assert "pretraining" not in record
+        else:
+            assert PretrainConfig(**record["pretraining"]) == replace(whole, **changed[name])
+    assert len({record["sampled"]["metrics"]["MRR"] for record in records.values()}) > 4
+
+    # What is measured is what Python trains, on the first 24 users of an order drawn by the seed.
+    order = np.random.default_rng([0, 7]).permutation(60)
+    part, model = small.subset(np.sort(order[:24])), new_model(small, 0)
+    finetune(model, part, FinetuneConfig(epochs=2, batch_size=8))
+    expected = evaluate(model, small)
+    assert records["scratch-data-40"]["full"]["metrics"]["MRR"] == pytest.approx(
+        expected["MRR"], abs=0.02)
+
+    monkeypatch.setattr(cli, "finetune_model", None)  # nothing is run twice
+    assert ablation(s3rec, tmp_path, *changed) == records
+
+
 def test_a_results_file_is_the_old_one_or_a_whole_new_one(s3rec, files, tmp_path):
     path = tmp_path / "r.json"
     evaluated = ["evaluate", files.csv, files.weights, *files.attributes, "--results", path]
@@ -370,6 +421,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, fi
     ("recommend CSV MODEL 99999", "99999"),
     ("recommend CSV MODEL film-3 --k 0", "film-3.*did you mean 'film 3'"),
     ("reproduce Beautee", "no dataset 'Beautee'"),
+    ("ablate movielens-small --variation without-sleep", "no variation without-sleep: choose from"),
 ])
 def test_bad_input_is_one_line_that_says_what_is_wrong(
         s3rec, files, tmp_path, monkeypatch, command, complaint):

@@ -438,7 +438,7 @@ def test_bad_arguments_of_evaluate_are_named(arguments, complaint):
 
 def test_too_few_unseen_items_name_the_user_and_the_way_out():
     data = dataset([[1, 2, 3], [1, 2, 3, 4, 5]], num_items=6)
-    with pytest.raises(ValueError, match=r'user 1 has only 1 unseen items, 2.*protocol="full"'):
+    with pytest.raises(ValueError, match=r'user 1 has only 1 unseen items, 2.*protocol "full"'):
         sample_negatives(*data.held_out("test"), 6, 2)
 
 

@@ -25,11 +25,14 @@ def read(folder, **chosen):
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{RUNS[path]}/{path.stem}")
 def test_a_results_file_says_where_it_comes_from_and_agrees_with_itself(path):
     run = json.loads(path.read_text())
-    assert run["command"].startswith(f"s3rec reproduce {path.parent.name} ")
+    ablation = "variation" in run
+    command = f"ablate {path.parts[-3]}" if ablation else f"reproduce {path.parts[-2]}"
+    assert run["command"].startswith(f"s3rec {command} ")
     assert len(run["commit"]) == 40  # a commit, with nothing changed since
     assert "cores" in run["machine"]
     how = run["finetuning"]
-    assert path.stem == f"{run['start']}-{how['loss']}-seed{how['seed']}"
+    kind = run["variation"] if ablation else f"{run['start']}-{how['loss']}"
+    assert path.stem == f"{kind}-seed{how['seed']}"
     for protocol in PROTOCOLS:
         metrics, intervals = run[protocol]["metrics"], run[protocol]["intervals"]
         assert all(intervals[name][0] <= value <= intervals[name][1]
@@ -45,8 +48,8 @@ def test_three_seeds_stand_behind_every_comparison(folder):
     runs = read(folder)
     seeds = {}
     for run in runs:
-        seeds.setdefault((run["start"], run["finetuning"]["loss"]), set()).add(
-            run["finetuning"]["seed"])
+        kind = run.get("variation") or (run["start"], run["finetuning"]["loss"])
+        seeds.setdefault(kind, set()).add(run["finetuning"]["seed"])
     assert len(seeds) >= 2
     assert all(found == {0, 1, 2} for found in seeds.values())
 

@@ -24,6 +24,7 @@ from s3rec_mini import (
     SequenceDataset,
     encoder,
     evaluate,
+    evaluation,
     finetune,
     finetuning_batches,
     finetuning_loss,
@@ -31,6 +32,7 @@ from s3rec_mini import (
     pretrain,
     pretraining_batches,
     pretraining_losses,
+    sample_negatives,
     training,
 )
 
@@ -483,8 +485,8 @@ def test_the_checkpoint_of_another_run_is_refused(stage, tmp_path):
     settings += {"pretrain": [dict(weights=dict(mip=1.0)), dict(forms={"sp": "paper"}),
                               dict(mask_probability=0.3), dict(prefixes_per_user=1),
                               dict(held_out_segments=True)],
-                 "finetune": [dict(patience=3), dict(loss="softmax"), dict(held_out_negatives=True),
-                              dict(validation_protocol="sampled")]}[stage]
+                 "finetune": [dict(patience=3), dict(loss="softmax"),
+                              dict(held_out_negatives=True)]}[stage]
     for changed in settings:
         refused(stage, tmp_path, "holds another run, .* settings differ", **changed)
     other = with_other_last_two(planted())
@@ -492,8 +494,31 @@ def test_the_checkpoint_of_another_run_is_refused(stage, tmp_path):
     refused(stage, tmp_path, "another run, .* settings and data differ", data=other, seed=1)
     wider = fresh_model(planted(), hidden_size=32)
     refused(stage, tmp_path, "another run, .* model and starting weights differ", model=wider)
+    if stage == "finetune":
+        with pytest.raises(ValueError, match=r"another run, .* settings and negatives differ"):
+            finetune(fresh_model(planted()), planted(),
+                     config("finetune", epochs=3, validation_protocol="sampled"), tmp_path, 5)
     # Or a model finetuned from other weights would silently become the one that was saved.
     refused(stage, tmp_path, "whose starting weights differ", model=fresh_model(planted(), seed=9))
+
+
+@pytest.mark.parametrize("negatives", [9.7, None, True, 0, 10**6])
+def test_validation_negatives_that_cannot_be_had_are_found_out_before_training(
+        negatives, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "finetuning_batches", None)  # whoever trains fails
+    with pytest.raises(ValueError, match="negatives"):
+        finetune(fresh_model(planted()), planted(),
+                 config("finetune", validation_protocol="sampled"), tmp_path, negatives)
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_negatives_are_drawn_once(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluation, "sample_negatives",
+                        lambda *arguments: drawn.append(1) or sample_negatives(*arguments))
+    settings = config("finetune", epochs=3, validation_protocol="sampled")
+    history = finetune(fresh_model(planted()), planted(), settings, negatives=5)
+    assert len(history) == 3 and len(drawn) == 1
 
 
 def test_validation_negatives_may_be_columns_of_a_larger_table(tmp_path):

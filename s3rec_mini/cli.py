@@ -197,17 +197,17 @@ def reproduce(
             finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
-                if path.exists():
+                pretraining = None if start != "pretrained" else PretrainConfig(
+                    epochs=pretraining_epochs, batch_size=pretraining_batch_size,
+                    prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
+                if _done(path, pretraining, finetuning):
                     continue
-                if start == "scratch":
-                    model, origin = _new_model(dataset, seed), {}
-                elif weights:
-                    model, origin = official.load_checkpoint(weights, dataset), {}
-                else:
-                    pretraining = PretrainConfig(
-                        epochs=pretraining_epochs, batch_size=pretraining_batch_size,
-                        prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
+                if pretraining:
                     model, origin = _pretrained(dataset, pretraining, runs / name)
+                elif start == "scratch":
+                    model, origin = _new_model(dataset, seed), {}
+                else:
+                    model, origin = official.load_checkpoint(weights, dataset), {}
                 result = _finetuned(model, dataset, finetuning, runs / name / path.stem, negatives)
                 _report({"dataset": name, "start": start, **origin, **result}, path)
 
@@ -255,26 +255,32 @@ def ablate(
         finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
         for label in variation or VARIATIONS:
             path = folder / name / "ablations" / f"{label}-seed{seed}.json"
-            if not path.exists():
+            share, *configs = _varied(VARIATIONS[label], pretraining, finetuning)
+            if not _done(path, *configs):
                 run = runs / name / "ablations" / path.stem
-                _report({"dataset": name, "variation": label,
-                         **_ablated(dataset, VARIATIONS[label], pretraining, finetuning, run)},
-                        path)
+                result = _ablated(dataset, share, *configs, run)
+                _report({"dataset": name, "variation": label, **result}, path)
 
 
-def _ablated(dataset, change: dict, pretraining, finetuning, run: Path) -> dict:
+def _varied(change: dict, pretraining, finetuning):
+    """Return the share of users and both configs of a variation; without pretraining, None."""
+    share = change.get("share", 1.0)
+    finetuning = replace(finetuning, batch_size=round(share * finetuning.batch_size))
+    if change.get("epochs") == 0:
+        return share, None, finetuning
+    changed = {name: value for name, value in change.items() if name != "share"}
+    batch_size = round(share * pretraining.batch_size)
+    return share, replace(pretraining, **changed, batch_size=batch_size), finetuning
+
+
+def _ablated(dataset, share: float, pretraining, finetuning, run: Path) -> dict:
     """Make one run of an ablation, or finish it; return what is to be recorded."""
-    change = {"share": 1.0} | change
-    share = change.pop("share")
     order = np.random.default_rng([finetuning.seed, 7]).permutation(dataset.num_users)
     users = np.sort(order[: round(share * dataset.num_users)])
     part = dataset.subset(users) if share < 1 else dataset
-    finetuning = replace(finetuning, batch_size=round(share * finetuning.batch_size))
-    if change.get("epochs") == 0:
-        model, origin = _new_model(part, finetuning.seed), {}
-    else:
-        change["batch_size"] = round(share * pretraining.batch_size)
-        model, origin = _pretrained(part, replace(pretraining, **change), run)
+    model, origin = _new_model(part, finetuning.seed), {}
+    if pretraining:
+        model, origin = _pretrained(part, pretraining, run)
     probes = {"pretrained": _probe(model, dataset)}
     result = _finetuned(model, dataset, finetuning, run, None, part)
     probes["finetuned"] = _probe(S3Rec.load(run / "model.safetensors"), dataset)
@@ -286,6 +292,26 @@ def _probe(model, dataset) -> dict[str, float]:
     vectors = model.item_embedding.weight.detach()[1 : dataset.num_items + 1]
     frame = probe_attributes(vectors, dataset.item_attributes)
     return frame[["auc", "control_auc"]].mean().to_dict()
+
+
+def _done(path: Path, pretraining: PretrainConfig | None, finetuning: FinetuneConfig) -> bool:
+    """Say whether a run was made already; a file of a run with other settings is an error."""
+    if not path.exists():
+        return False
+    try:
+        saved = json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path} is no results file: move it away") from None
+    for stage, config in (("pretraining", pretraining), ("finetuning", finetuning)):
+        asked, made = (asdict(config) if config else {}), saved.get(stage, {})
+        different = sorted(name for name in asked.keys() | made.keys()
+                           if asked.get(name) != made.get(name))
+        if different:
+            raise ValueError(f"{path} holds a run whose {stage} differs in {different[0]} "
+                             f"({made.get(different[0])}, not {asked.get(different[0])}): choose "
+                             f"another --folder and --runs, or delete it")
+    typer.echo(f"{path} is there: not run again", err=True)
+    return True
 
 
 def _pretrained(dataset, config: PretrainConfig, runs: Path) -> tuple[S3Rec, dict]:

@@ -81,6 +81,66 @@ def test_a_chapter_asserts_something(path):
     assert any(re.search(r"^\s*assert\b", cell.source, re.MULTILINE) for cell in code_cells(path))
 
 
+def markdown(path):
+    """The prose of a page: a notebook's markdown cells, or the whole file."""
+    if path.suffix == ".md":
+        return path.read_text(encoding="utf8")
+    notebook = nbformat.read(path, as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_every_numbered_equation_is_referred_to():
+    pages = [*CHAPTERS, *BOOK.rglob("*.md")]
+    text = "\n".join(map(markdown, pages))
+    labelled = re.findall(r"^\$\$ \((eq-[\w-]+)\)", text, re.MULTILINE)
+    assert len(labelled) == len(set(labelled)) > 9
+    referred = set(re.findall(r"\{eq\}`(eq-[\w-]+)`", text))
+    assert sorted(set(labelled) - referred) == []
+    assert sorted(referred - set(labelled)) == []
+
+
+FENCE = re.compile(r"^```\w*\n.*?^```", re.DOTALL | re.MULTILINE)  # code, not directives
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+WORDS = re.compile(r"\\(?:text|operatorname|mathrm|begin|end)\*?\{[^}]*\}")
+DRESSED = re.compile(r"\\(?:mathbf|mathcal|boldsymbol|mathbb)\{?\s*\\?[A-Za-z]+\}?")
+GREEK = re.compile(
+    r"\\(?:alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|lambda|mu|nu|xi|pi|rho|sigma|"
+    r"tau|phi|varphi|chi|psi|omega|ell|imath|jmath|Gamma|Delta|Theta|Lambda|Pi|Sigma|Phi|Psi|Omega)"
+    r"(?![A-Za-z])"
+)
+LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+
+
+def symbols(text):
+    """The letters of all formulas, bold and script ones apart, whatever their indices."""
+    found = set()
+    for display, inline in FORMULA.findall(FENCE.sub("", text)):
+        formula = WORDS.sub(" ", display or inline)
+        dressed = DRESSED.findall(formula)
+        found.update(re.sub(r"[{}\s]", "", name).replace("boldsymbol", "mathbf")
+                     for name in dressed)
+        formula = DRESSED.sub(" ", formula)
+        found.update(GREEK.findall(formula))
+        found.update(LETTER.findall(re.sub(r"\\[A-Za-z]+", " ", formula)))
+    return found
+
+
+@every_chapter
+def test_every_symbol_of_a_chapter_is_in_the_notation_page(path):
+    listed = symbols(markdown(BOOK / "reference" / "notation.md"))
+    assert sorted(symbols(markdown(path)) - listed) == []
+
+
+@every_chapter
+def test_every_figure_says_in_words_what_it_shows(path):
+    for cell in code_cells(path):
+        if "plt.show()" in cell.source:
+            about = cell.metadata.get("mystnb", {})
+            assert len(about.get("image", {}).get("alt", "")) >= 60, cell.source[:200]
+            figure = about.get("figure", {})
+            assert figure.get("name", "").startswith("fig-") and len(figure["caption"]) >= 40
+
+
 @pytest.mark.slow
 @every_chapter
 def test_a_chapter_runs_from_an_empty_folder(path, tmp_path, monkeypatch, capsys):

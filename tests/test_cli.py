@@ -369,6 +369,23 @@ def test_ablate_changes_what_the_variation_says_and_nothing_else(
     assert ablation(s3rec, tmp_path, *changed) == records
 
 
+def test_a_results_file_of_other_settings_is_refused_and_kept(reproduce, s3rec, tmp_path):
+    path = reproduce("--seeds", 1)["scratch-pairwise-seed0"]
+    before = path.read_bytes()
+    again = ["reproduce", "small", "--folder", tmp_path / "results", "--runs", tmp_path / "runs",
+             "--pretraining-epochs", 1, "--seeds", 1]
+    refused = s3rec(*again, "--prefixes-per-user", 1, "--patience", 3)
+    assert refused.code == 1 and "finetuning differs in patience (10, not 3)" in refused.err
+    refused = s3rec(*again)
+    assert refused.code == 1 and "pretraining differs in prefixes_per_user (1, not" in refused.err
+    path.write_text("{")
+    refused = s3rec(*again)
+    assert refused.code == 1 and "is no results file" in refused.err
+    assert path.read_text() == "{"
+    path.write_bytes(before)
+    assert "not run again" in s3rec(*again, "--prefixes-per-user", 1).err
+
+
 def test_a_results_file_is_the_old_one_or_a_whole_new_one(s3rec, files, tmp_path):
     path = tmp_path / "r.json"
     evaluated = ["evaluate", files.csv, files.weights, *files.attributes, "--results", path]

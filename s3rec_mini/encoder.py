@@ -182,8 +182,8 @@ class S3Rec(nn.Module):
     Parameters
     ----------
     config : ModelConfig
-        Sizes. Weights start as N(0, 0.02), biases and the padding rows as zero; call
-        `torch.manual_seed` first for a repeatable start.
+        Sizes. Weights start as N(0, 0.02), biases and the padding rows as zero at the start;
+        call `torch.manual_seed` first for a repeatable start.
     """
 
     def __init__(self, config: ModelConfig):
@@ -236,7 +236,8 @@ class S3Rec(nn.Module):
         ------
         TypeError, ValueError
             If ids are not integers, not (B, L), too many, elsewhere than the weights, or (checked
-            on a CPU only: on a GPU it would wait for the device) out of range.
+            on a CPU only: on a GPU it would wait for the device) out of range or padded on the
+            right.
         """
         self._check(item_ids)
         positions = self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
@@ -289,6 +290,9 @@ class S3Rec(nn.Module):
                     f"item id {low if low < 0 else high} is outside 0…{last}: ids run from 1 to "
                     f"{last - 1}, 0 pads and {last} masks"
                 )
+            if ((item_ids[:, :-1] != 0) & (item_ids[:, 1:] == 0)).any():
+                raise ValueError("item_ids have padding (0) after an item: pad on the left, so "
+                                 "that the newest item stands last")
 
     def save(self, path, dtype: torch.dtype | None = None) -> None:
         """Write weights and config to a safetensors file, all of it or nothing.

@@ -225,7 +225,9 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     _check_fit(model, data, config)
-    accelerator = _accelerator()
+    # An objective left out leaves its head unused; the other forms leave out the heads' biases.
+    accelerator = _accelerator(all_used=all(config.weights.get(name, 0) for name in OBJECTIVES)
+                               and set(checked_forms(config.forms).values()) == {"released"})
     run = _Checkpoint(checkpoint, config, model, data)
     stage = PretrainingStage(model, data.item_attributes.to(accelerator.device), config)
     stage, optimizer = _prepare(accelerator, stage, config.learning_rate)
@@ -284,7 +286,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     asked = negatives
     if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
         negatives = checked_negatives(asked, data, "validation", config.seed)
-    accelerator = _accelerator()
+    accelerator = _accelerator(all_used=False)  # the heads and the attributes take no part
     run = _Checkpoint(checkpoint, config, model, data)
     run.identity["negatives"] = _digest([torch.as_tensor(asked)])
     stage, optimizer = _prepare(accelerator, FinetuningStage(model, config), config.learning_rate)
@@ -320,9 +322,10 @@ def _check_fit(model: S3Rec, data, config) -> None:
                          f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
 
 
-def _accelerator() -> Accelerator:
-    # Heads in finetuning, objectives left out: not every parameter gets a gradient.
-    return Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+def _accelerator(all_used: bool) -> Accelerator:
+    """Find the device; several processes look for parameters without gradient where some are."""
+    handler = DistributedDataParallelKwargs(find_unused_parameters=not all_used)
+    return Accelerator(kwargs_handlers=[handler])
 
 
 def _prepare(accelerator: Accelerator, stage: nn.Module, learning_rate: float):

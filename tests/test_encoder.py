@@ -277,6 +277,7 @@ def test_integers_of_32_bits_do_as_well():
     (torch.ones(2, 0, dtype=torch.int64), ValueError, r"1 <= L <= 6.*not \(2, 0\)"),
     (torch.ones(2, 7, dtype=torch.int64), ValueError, r"<= 6 .*\(2, 7\): keep the newest items"),
     (torch.tensor([[1, -1]]), ValueError, "item id -1 is outside 0…13"),
+    (torch.tensor([[0, 1], [1, 0]]), ValueError, "padding .0. after an item: pad on the left"),
     (torch.tensor([[1, 14]]), ValueError, "item id 14 is outside 0…13.*13 masks"),
     (torch.ones(2, 3, dtype=torch.int64, device="meta"), ValueError,
      r"on meta, the model on cpu: use item_ids.to\(model.device\)"),

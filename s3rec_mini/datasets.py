@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+__all__ = ["SequenceDataset", "load_dataset", "movielens_interactions", "planted_structure"]
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceDataset:

@@ -45,15 +45,17 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
     return attention[:, 0].cpu()
 
 
+@torch.no_grad()
 def attention_by_distance(
-    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False
+    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False,
+    all_queries: bool = False,
 ) -> pd.DataFrame:
-    """Return the mean weight that the newest item gives to the item so many steps back.
+    """Return the mean weight that an item gives to the one so many steps back.
 
     Parameters
     ----------
     model : S3Rec
-        The model.
+        Read without dropout; its mode is restored.
     sequences : sequence of int64 arrays
         Those of fewer than `length` items are left out, so that every distance is a mean over the
         same users.
@@ -61,26 +63,38 @@ def attention_by_distance(
         How many of the newest items the model reads, at most `max_length`.
     causal : bool
         Read as in finetuning.
+    all_queries : bool
+        False asks the newest item only. True takes the mean over all pairs of places at a
+        distance, which is negative where an item looks ahead (never, if `causal`).
 
     Returns
     -------
     pandas.DataFrame
-        Columns layer, head (from 1), distance (0…length - 1) and weight.
+        Columns layer, head (from 1), distance (0…length - 1, or from 1 - length) and weight.
 
     Raises
     ------
     ValueError
-        If no sequence is long enough.
+        If no sequence is long enough, or `length` is not in 1…max_length.
     """
     if not 1 <= length <= model.max_length:
         raise ValueError(f"length must lie in 1…{model.max_length} (max_length), not {length}")
     long_enough = [s[-length:] for s in sequences if len(s) >= length]
     if not long_enough:
         raise ValueError(f"no sequence has {length} items: choose a smaller length")
-    newest = sum(attention_maps(model, s, causal)[:, :, -1].flip(-1) for s in long_enough)
-    weights = (newest / len(long_enough)).numpy()  # (layers, heads, length)
-    layer, head, distance = (axis.ravel() for axis in np.indices(weights.shape))
-    return pd.DataFrame({"layer": layer + 1, "head": head + 1, "distance": distance,
+    items = torch.as_tensor(np.stack(long_enough), device=model.device)  # (users, length)
+    with evaluating(model):  # some hundred users at once: weights are (layers, B, heads, L, L)
+        sums = [model(part, causal=causal, return_attention=True)[1].sum(1)
+                for part in items.split(256)]
+    mean = (sum(sums) / len(items)).cpu()  # (layers, heads, L, L)
+    distances = np.arange(1 - length if all_queries and not causal else 0, length)
+    if all_queries:
+        diagonals = [mean.diagonal(-d, -2, -1).mean(-1) for d in distances.tolist()]
+        weights = torch.stack(diagonals, -1).numpy()  # (layers, heads, distances)
+    else:
+        weights = mean[:, :, -1].flip(-1).numpy()  # (layers, heads, length)
+    layer, head, place = (axis.ravel() for axis in np.indices(weights.shape))
+    return pd.DataFrame({"layer": layer + 1, "head": head + 1, "distance": distances[place],
                          "weight": weights.ravel()})
 
 

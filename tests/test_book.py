@@ -3,6 +3,7 @@
 Labels, links and citations are checked by the strict build (`make book`).
 """
 
+import math
 import re
 import time
 from pathlib import Path
@@ -141,10 +142,36 @@ def test_every_figure_says_in_words_what_it_shows(path):
             assert figure.get("name", "").startswith("fig-") and len(figure["caption"]) >= 40
 
 
+DECIMAL = re.compile(r"(?<![\d.\w])\d*\.\d{2,}(?![\d.\w])")
+
+
+def printed(cell):
+    """What the reader can see of a code cell: its source and its text outputs."""
+    shown = [cell.source]
+    for output in cell.outputs:
+        shown.append(output.get("text", ""))
+        shown.append(output.get("data", {}).get("text/plain", ""))
+    return "\n".join(shown)
+
+
+def unsourced_numbers(notebook):
+    """Decimal numbers of the prose that no code cell shows, not even rounded."""
+    cells = [printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    shown = [float(number) for number in re.findall(r"\d*\.\d+(?:e-?\d+)?", "\n".join(cells))]
+    prose = FORMULA.sub(" ", "\n".join(
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    return [number for number in DECIMAL.findall(prose)
+            if not any(math.isclose(round(value, len(number.split(".")[1])), float(number))
+                       for value in shown)]
+
+
 @pytest.mark.slow
 @every_chapter
 def test_a_chapter_runs_from_an_empty_folder(path, tmp_path, monkeypatch, capsys):
-    """With nothing but the package: no files of the repository, no data folder."""
+    """With nothing but the package: no files of the repository, no data folder.
+
+    And its prose gives no decimal number that its cells do not show.
+    """
     monkeypatch.delenv("S3REC_DATA", raising=False)
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("TQDM_DISABLE", "1")
@@ -157,5 +184,6 @@ def test_a_chapter_runs_from_an_empty_folder(path, tmp_path, monkeypatch, capsys
     )
     began = time.perf_counter()
     client.execute()
+    assert unsourced_numbers(notebook) == []
     with capsys.disabled():
         print(f"\n{path.relative_to(ROOT)}: {time.perf_counter() - began:.0f} s")

@@ -15,6 +15,7 @@ from s3rec_mini.inspection import (
     attention_by_distance,
     attention_maps,
     nearest_items,
+    probe_attributes,
     project_embeddings,
 )
 from s3rec_mini.plots import plot_attention, plot_embeddings, plot_history
@@ -122,6 +123,39 @@ def test_attention_by_distance_is_a_mean_over_a_loop(model, causal):
     assert per_head.to_numpy() == pytest.approx(np.ones(4), abs=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_by_distance_of_all_queries_is_a_mean_over_pairs_of_places(model, causal):
+    rng = np.random.default_rng(1)
+    sequences = [rng.integers(1, 21, n) for n in (4, 3, 6)]
+    frame = attention_by_distance(model, sequences, 4, causal, all_queries=True)
+    assert sorted(set(frame["distance"])) == list(range(0 if causal else -3, 4))
+    assert len(frame) == 2 * 2 * (4 if causal else 7)
+    for row in frame.itertuples():
+        seen = []
+        for sequence in (sequences[0], sequences[2]):
+            weights = attention_maps(model, sequence[-4:], causal)[row.layer - 1, row.head - 1]
+            seen += [float(weights[q, k]) for q in range(4) for k in range(4)
+                     if q - k == row.distance]
+        assert row.weight == pytest.approx(np.mean(seen), abs=1e-6)
+
+
+def test_attention_by_distance_of_many_users_is_the_mean_over_their_parts(model):
+    rng = np.random.default_rng(2)
+    sequences = [rng.integers(1, 21, 3) for _ in range(700)]  # three passes
+    whole = attention_by_distance(model, sequences, 3)["weight"]
+    parts = [attention_by_distance(model, part, 3)["weight"] * len(part)
+             for part in (sequences[:100], sequences[100:])]
+    assert whole.to_numpy() == pytest.approx((sum(parts) / 700).to_numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_attention_by_distance_knows_no_dropout_and_restores_the_mode(model, training):
+    model.train(training)
+    first, second = (attention_by_distance(model, [ITEMS], 5) for _ in range(2))
+    assert first.equals(second) and model.training is training
+
+
 def test_attention_by_distance_needs_a_sequence_that_is_long_enough(model):
     with pytest.raises(ValueError, match="no sequence has 4 items"):
         attention_by_distance(model, [np.array([1, 2, 3])], length=4)
@@ -211,6 +245,113 @@ def test_three_vectors_are_enough_for_either_map():
             project_embeddings(vectors[:2], method)
     with pytest.raises(ValueError, match='"pca" or "tsne", not \'umap\''):
         project_embeddings(vectors, "umap")
+
+
+# Probes
+
+
+def planted(num_items=400, size=16, strength=3.0, seed=0):
+    """Four groups of items, an attribute each, that vectors show by a shift in one direction."""
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(4, size=num_items)
+    directions = np.linalg.qr(rng.normal(size=(size, size)))[0][:4]
+    vectors = rng.normal(size=(num_items, size)) + strength * directions[groups]
+    table = torch.zeros(num_items + 2, 5, dtype=torch.uint8)
+    table[np.arange(1, num_items + 1), groups + 1] = 1
+    return vectors, table
+
+
+def test_a_probe_reads_planted_groups_and_its_control_does_not():
+    vectors, table = planted()
+    frame = probe_attributes(vectors, table)
+    assert list(frame) == ["attribute", "positives", "auc", "control_auc"]
+    assert frame["attribute"].tolist() == [1, 2, 3, 4]  # column 0 is no attribute
+    assert frame["positives"].tolist() == table.sum(0)[1:].tolist()
+    assert frame["auc"].min() > 0.97
+    assert abs(frame["control_auc"].mean() - 0.5) < 0.1
+
+
+def test_a_probe_finds_as_much_as_a_shift_in_one_direction_allows():
+    # Of two normal groups shifted by s, the best direction orders a pair with probability Φ(s/√2).
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=20_000)
+    vectors = rng.normal(size=(20_000, 3)) + label[:, None] * np.array([0.6, 0.0, 0.8])
+    table = torch.zeros(20_002, 2, dtype=torch.uint8)
+    table[1:-1, 1] = torch.from_numpy(label)
+    frame = probe_attributes(vectors, table)
+    expected = 0.5 * (1 + torch.erf(torch.tensor(1 / 2.0))).item()  # Φ(1/√2) = (1 + erf(1/2)) / 2
+    assert frame["auc"][0] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_probe_of_random_vectors_finds_nothing():
+    _, table = planted(num_items=1000)
+    rng = np.random.default_rng(1)
+    found = [probe_attributes(rng.normal(size=(1000, 8)), table, seed)["auc"].mean()
+             for seed in range(3)]
+    assert abs(np.mean(found) - 0.5) < 0.04
+
+
+def test_a_control_exposes_a_probe_that_reads_the_label_of_the_item_itself():
+    # A vector that names its item (one-hot) tells nothing of other items: no probe generalises.
+    _, table = planted(num_items=200)
+    frame = probe_attributes(np.eye(200), table)
+    assert frame["auc"].tolist() == pytest.approx([0.5] * 4)
+    assert frame["control_auc"].tolist() == pytest.approx([0.5] * 4)
+
+
+def test_a_probe_is_judged_on_items_it_was_not_trained_on_by_counting_pairs():
+    vectors, table = planted(strength=1.0)
+    frame = probe_attributes(vectors, table, seed=3)
+    order = np.random.default_rng(3).permutation(400)
+    train, test = order[:280], order[280:]
+    x = (vectors - vectors[train].mean(0)) / vectors[train].std(0)
+    x = torch.from_numpy(np.column_stack([x, np.ones(400)]))
+    for row in frame.itertuples():
+        y = table[1:-1, row.attribute].double()
+        weights = torch.zeros(17, dtype=torch.float64)
+        for _ in range(20):  # Newton's method for the penalised likelihood; no penalty on the bias
+            p = torch.sigmoid(x[train] @ weights)
+            penalty = torch.eye(17, dtype=torch.float64)
+            penalty[-1, -1] = 0
+            slope = x[train].T @ (p - y[train]) + penalty @ weights
+            curvature = (x[train].T * (p * (1 - p))) @ x[train] + penalty
+            weights = weights - torch.linalg.solve(curvature, slope)
+        scores = (x @ weights)[test]
+        has = y[test] == 1
+        pairs = (scores[has][:, None] > scores[~has][None]).double()
+        assert row.auc == pytest.approx(float(pairs.mean()), abs=0.005)
+
+
+def test_a_probe_follows_its_seed_and_takes_tensors_and_parameters(film_model, films):
+    vectors = film_model.item_embedding.weight[1:-1]
+    first = probe_attributes(vectors, films.item_attributes)
+    assert first.equals(probe_attributes(vectors.detach().numpy(), films.item_attributes))
+    assert not first.equals(probe_attributes(vectors, films.item_attributes, seed=1))
+    assert len(first) > 20 and first["positives"].min() >= 20
+
+
+def test_rare_attributes_and_those_of_nearly_all_are_left_out():
+    vectors, table = planted(num_items=200)
+    table[1:-1, 3] = 0
+    table[1:20, 3] = 1  # 19 items
+    table[1:-1, 4] = 1
+    table[1:20, 4] = 0  # 181 of 200
+    assert probe_attributes(vectors, table)["attribute"].tolist() == [1, 2]
+    table[1:-1] = 0
+    with pytest.raises(ValueError, match=r"no attribute .*20 items"):
+        probe_attributes(vectors, table)
+
+
+@pytest.mark.parametrize("spoil, complaint", [
+    (lambda v: v[:-1], r"vectors must be \(400, H\).*not \(399, 16\)"),
+    (lambda v: v[:, 0], r"vectors must be \(400, H\).*not \(400,\)"),
+    (lambda v: np.where(np.arange(16) == 3, np.nan, v), "NaN"),
+    (lambda v: np.where(np.arange(16) == 3, np.inf, v), "infinite"),
+])
+def test_vectors_that_cannot_be_probed_are_an_error(spoil, complaint):
+    vectors, table = planted()
+    with pytest.raises(ValueError, match=complaint):
+        probe_attributes(spoil(vectors), table)
 
 
 # Pictures

@@ -202,13 +202,12 @@ def reproduce(
                     prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
                 if _done(path, pretraining, finetuning):
                     continue
-                if pretraining:
-                    model, origin = _pretrained(dataset, pretraining, runs / name)
-                elif start == "scratch":
-                    model, origin = _new_model(dataset, seed), {}
+                if pretraining or start == "scratch":
+                    model, origin = _started(dataset, pretraining, seed, runs / name)
                 else:
                     model, origin = official.load_checkpoint(weights, dataset), {}
-                result = _finetuned(model, dataset, finetuning, runs / name / path.stem, negatives)
+                _, result = _finetuned(model, dataset, dataset, finetuning,
+                                       runs / name / path.stem, negatives)
                 _report({"dataset": name, "start": start, **origin, **result}, path)
 
 
@@ -278,19 +277,16 @@ def _ablated(dataset, share: float, pretraining, finetuning, run: Path) -> dict:
     order = np.random.default_rng([finetuning.seed, 7]).permutation(dataset.num_users)
     users = np.sort(order[: round(share * dataset.num_users)])
     part = dataset.subset(users) if share < 1 else dataset
-    model, origin = _new_model(part, finetuning.seed), {}
-    if pretraining:
-        model, origin = _pretrained(part, pretraining, run)
-    probes = {"pretrained": _probe(model, dataset)}
-    result = _finetuned(model, dataset, finetuning, run, None, part)
-    probes["finetuned"] = _probe(S3Rec.load(run / "model.safetensors"), dataset)
+    model, origin = _started(part, pretraining, finetuning.seed, run)
+    pretrained = _probe(model, dataset)
+    model, result = _finetuned(model, part, dataset, finetuning, run, None)
+    probes = {"pretrained": pretrained, "finetuned": _probe(model, dataset)}
     return {"users": len(users), **origin, "probes": probes, **result}
 
 
 def _probe(model, dataset) -> dict[str, float]:
     """Ask how well a linear probe reads the attributes off the item embeddings."""
-    vectors = model.item_embedding.weight.detach()[1 : dataset.num_items + 1]
-    frame = probe_attributes(vectors, dataset.item_attributes)
+    frame = probe_attributes(model.item_embedding.weight[1:-1], dataset.item_attributes)
     return frame[["auc", "control_auc"]].mean().to_dict()
 
 
@@ -314,24 +310,32 @@ def _done(path: Path, pretraining: PretrainConfig | None, finetuning: FinetuneCo
     return True
 
 
-def _pretrained(dataset, config: PretrainConfig, runs: Path) -> tuple[S3Rec, dict]:
-    """Pretrain a new model, or find it pretrained; return it with what is to be recorded."""
+def _started(dataset, config: PretrainConfig | None, seed: int, runs: Path) -> tuple[S3Rec, dict]:
+    """Make a new model, pretrain it (or find it pretrained) if `config` says how.
+
+    Returns the model and what is to be recorded of its pretraining.
+    """
+    if config is None:
+        return _new_model(dataset, seed), {}
     model = _new_model(dataset, config.seed)
     history = pretrain_model(model, dataset, config, runs / f"pretraining-seed{config.seed}")
     return model, {"pretraining": asdict(config), "pretraining_history": _columns(history)}
 
 
-def _finetuned(model, dataset, config: FinetuneConfig, run: Path, negatives: Path | None,
-               part: SequenceDataset | None = None) -> dict:
-    """Finetune a model (on a part of the users, if one is given) and measure it on all of them."""
+def _finetuned(model, part, dataset, config: FinetuneConfig, run: Path, negatives: Path | None,
+               ) -> tuple[S3Rec, dict]:
+    """Finetune a model on a part of the users (or on all) and measure it on all of them.
+
+    Returns the model that was measured and what is to be recorded.
+    """
     candidates = _negatives(negatives, dataset)
-    history = finetune_model(model, part or dataset, config, run, candidates)
+    history = finetune_model(model, part, config, run, candidates)
     model.save(run / "model.safetensors", torch.float16)
     model = S3Rec.load(run / "model.safetensors")  # what is measured is what can be shipped
-    return {"model": asdict(model.config), "finetuning": asdict(config),
-            "finetuning_history": _columns(history),
-            "negatives": negatives.name if negatives else "99 drawn, seed 0",
-            **_measure(model, dataset, "test", candidates, seed=0)}
+    record = {"model": asdict(model.config), "finetuning": asdict(config),
+              "finetuning_history": _columns(history),
+              "negatives": negatives.name if negatives else "99 drawn, seed 0"}
+    return model, record | _measure(model, dataset, "test", candidates, seed=0)
 
 
 def _load(name: str, attributes: Path | None) -> SequenceDataset:

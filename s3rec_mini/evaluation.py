@@ -101,7 +101,7 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
     check_fit(model, data)
     histories, targets = data.held_out(split)
     if protocol == "sampled":
-        negatives = checked_negatives(negatives, data, split, seed)
+        negatives = checked_negatives(negatives, histories, targets, data.num_items, seed)
     lengths = np.array([len(h) for h in histories])
     ranks = np.empty(len(targets), dtype=np.int64)
     # Users of similar length go together: their histories then need little padding.
@@ -206,22 +206,21 @@ def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: 
     return negatives
 
 
-def checked_negatives(negatives, data, split: str, seed: int) -> np.ndarray:
+def checked_negatives(negatives, histories, targets, num_items: int, seed: int) -> np.ndarray:
     """Return the negatives (num_users, K) int64 that `evaluate` is to use, drawn if a number."""
-    histories, targets = data.held_out(split)
     if np.ndim(negatives) == 0:
         whole = isinstance(negatives, (int, np.integer)) and not isinstance(negatives, bool)
         if not whole or negatives < 1:
             raise ValueError(f"negatives must be a whole number of at least 1, or integers of "
                              f"shape ({len(targets)}, K), not {negatives!r}")
-        return sample_negatives(histories, targets, data.num_items, int(negatives), seed)
+        return sample_negatives(histories, targets, num_items, int(negatives), seed)
     negatives = np.asarray(negatives)
     if (negatives.ndim != 2 or len(negatives) != len(targets) or not negatives.size
             or negatives.dtype.kind not in "iu"):
         raise ValueError(f"negatives must be integers of shape ({len(targets)}, K), "
                          f"not {negatives.dtype} {negatives.shape}")
-    if negatives.min() < 1 or negatives.max() > data.num_items:
-        raise ValueError(f"negatives must be item ids in 1…{data.num_items}, "
+    if negatives.min() < 1 or negatives.max() > num_items:
+        raise ValueError(f"negatives must be item ids in 1…{num_items}, "
                          f"found {negatives.min()}…{negatives.max()}")
     return negatives.astype(np.int64)
 

@@ -197,8 +197,6 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     ValueError
         If the shapes do not fit, vectors are not finite or no attribute is common enough.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
     from sklearn.preprocessing import StandardScaler
 
     vectors = torch.as_tensor(vectors).detach().cpu().double().numpy()
@@ -217,14 +215,19 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     order, dealt = generator.permutation(len(labels)), generator.permutation(len(labels))
     train, test = np.split(order, [round(0.7 * len(order))])
     vectors = StandardScaler().fit(vectors[train]).transform(vectors)
-
-    def area(label: np.ndarray) -> float:
-        if len(np.unique(label[train])) < 2 or len(np.unique(label[test])) < 2:
-            return np.nan  # a split of few positives can miss them
-        probe = LogisticRegression(max_iter=1000).fit(vectors[train], label[train])
-        return roc_auc_score(label[test], probe.decision_function(vectors[test]))
-
     return pd.DataFrame([
         {"attribute": attribute, "positives": positives[attribute],
-         "auc": area(labels[:, attribute]), "control_auc": area(labels[dealt, attribute])}
+         "auc": _probe(vectors, labels[:, attribute], train, test),
+         "control_auc": _probe(vectors, labels[dealt, attribute], train, test)}
         for attribute in common])
+
+
+def _probe(vectors: np.ndarray, label: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    """Train a logistic regression on some rows; return its area under the ROC curve on others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    if len(np.unique(label[train])) < 2 or len(np.unique(label[test])) < 2:
+        return np.nan  # a split of few positives can miss them
+    probe = LogisticRegression(max_iter=1000).fit(vectors[train], label[train])
+    return roc_auc_score(label[test], probe.decision_function(vectors[test]))

@@ -225,9 +225,7 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     _check_fit(model, data, config)
-    # An objective left out leaves its head unused; the other forms leave out the heads' biases.
-    accelerator = _accelerator(all_used=all(config.weights.get(name, 0) for name in OBJECTIVES)
-                               and set(checked_forms(config.forms).values()) == {"released"})
+    accelerator = _accelerator(all_used=_trains_everything(config))
     run = _Checkpoint(checkpoint, config, model, data)
     stage = PretrainingStage(model, data.item_attributes.to(accelerator.device), config)
     stage, optimizer = _prepare(accelerator, stage, config.learning_rate)
@@ -285,7 +283,8 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     _check_fit(model, data, config)
     asked = negatives
     if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
-        negatives = checked_negatives(asked, data, "validation", config.seed)
+        negatives = checked_negatives(asked, *data.held_out("validation"), data.num_items,
+                                      config.seed)
     accelerator = _accelerator(all_used=False)  # the heads and the attributes take no part
     run = _Checkpoint(checkpoint, config, model, data)
     run.identity["negatives"] = _digest([torch.as_tensor(asked)])
@@ -300,10 +299,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
         )
         record, clock = {"epoch": epoch}, _clock()
         record |= _train_epoch(accelerator, stage, optimizer, batches, bar)
-        metrics = evaluate(model, data, "validation", config.validation_protocol, negatives,
-                           config.seed)
-        # Every process must stop at the same epoch, so all go by the first one's numbers.
-        record["validation"] = broadcast_object_list([metrics])[0]
+        record["validation"] = _validation(model, data, config, negatives)
         history.append(record | _elapsed(clock))
         if _epochs_since_best(history) == 0:
             best = {name: value.clone() for name, value in model.state_dict().items()}
@@ -320,6 +316,15 @@ def _check_fit(model: S3Rec, data, config) -> None:
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
                          f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
+
+
+def _trains_everything(config: PretrainConfig) -> bool:
+    """Say whether pretraining gives every parameter a gradient.
+
+    An objective left out leaves its head unused, and the other forms leave out the heads' biases.
+    """
+    return (all(config.weights.get(name, 0) for name in OBJECTIVES)
+            and set(checked_forms(config.forms).values()) == {"released"})
 
 
 def _accelerator(all_used: bool) -> Accelerator:
@@ -349,26 +354,40 @@ def _epochs(history: list[dict], config, accelerator) -> Iterator[tuple[int, tqd
             bar.update()
 
 
+def _validation(model: S3Rec, data, config: FinetuneConfig, negatives) -> dict[str, float]:
+    """Measure a model on the validation items, the same numbers in every process.
+
+    Every process must stop at the same epoch, so all go by the first one's numbers.
+    """
+    metrics = evaluate(model, data, "validation", config.validation_protocol, negatives,
+                       config.seed)
+    return broadcast_object_list([metrics])[0]
+
+
+def _step(accelerator, stage, optimizer, batch) -> Tensor:
+    """Take one optimizer step; return this process's share of the batch's losses (objectives,)."""
+    count = accelerator.num_processes
+    part = batch.shard(accelerator.process_index, count)
+    if not len(part):
+        raise ValueError(f"a batch of {len(batch)} sequences cannot be shared by {count} "
+                         f"processes: use fewer")
+    losses = stage(part.to(accelerator.device)) * (part.num_terms / batch.num_terms)
+    # Processes average their gradients, and what is wanted is the sum of their shares.
+    optimizer.zero_grad()  # before, as the caller may have left gradients behind
+    accelerator.backward(losses @ accelerator.unwrap_model(stage).weights * count)
+    optimizer.step()
+    return losses.detach()
+
+
 def _train_epoch(accelerator, stage, optimizer, batches, bar: tqdm) -> dict:
     """Take one optimizer step a batch; return the epoch's mean losses and number of sequences."""
-    index, count = accelerator.process_index, accelerator.num_processes
     weights = accelerator.unwrap_model(stage).weights
     objectives = accelerator.unwrap_model(stage).objectives
     sums = torch.zeros_like(weights)
     sequences = terms = 0
     stage.train()
     for number, batch in enumerate(batches, 1):
-        part = batch.shard(index, count)
-        if not len(part):
-            raise ValueError(f"a batch of {len(batch)} sequences cannot be shared by {count} "
-                             f"processes: use fewer")
-        share = part.num_terms / batch.num_terms
-        losses = stage(part.to(accelerator.device)) * share
-        # Processes average their gradients, and what is wanted is the sum of their shares.
-        optimizer.zero_grad()  # before, as the caller may have left gradients behind
-        accelerator.backward(losses @ weights * count)
-        optimizer.step()
-        sums += losses.detach() * batch.num_terms
+        sums += _step(accelerator, stage, optimizer, batch) * batch.num_terms
         sequences, terms = sequences + len(batch), terms + batch.num_terms
         bar.set_postfix_str(f"batch {number}", refresh=False)
         bar.update(0)

@@ -9,8 +9,10 @@ A model is anything with `max_length`, `device`, ``model(item_ids, causal=True)`
 ``model.score(states, candidates)``: `S3Rec`, and the baseline `PopRec`.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +21,8 @@ from torch import Tensor, nn
 
 from .batches import left_padded
 
-__all__ = ["PopRec", "bootstrap_intervals", "evaluate", "metrics_from_ranks", "per_user_metrics",
-           "rank_targets", "recommend", "sample_negatives"]
+__all__ = ["PopRec", "bootstrap_intervals", "evaluate", "load_results", "metrics_from_ranks",
+           "per_user_metrics", "rank_targets", "recommend", "sample_negatives"]
 
 
 class PopRec(nn.Module):
@@ -314,3 +316,34 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     best = scores.topk(k)
     names = [data.item_names[item] for item in best.indices]
     return pd.DataFrame({"item": best.indices.numpy(), "name": names, "score": best.values.numpy()})
+
+
+def load_results(folder: str) -> dict[str, list[dict]]:
+    """Read the results files that ship with the package, such as those of "movielens-small".
+
+    ``s3rec reproduce`` and ``s3rec ablate`` write one for each run; it names its command.
+
+    Parameters
+    ----------
+    folder : str
+        A folder below ``s3rec_mini/data/results``, such as "LastFM" or "movielens-small/ablations".
+
+    Returns
+    -------
+    dict of str to list of dict
+        For each kind of run ("scratch-pairwise", …) the content of its files, by seed.
+
+    Raises
+    ------
+    ValueError
+        If no results ship in that folder; the message lists those that do.
+    """
+    root = Path(__file__).parent / "data" / "results"
+    runs = {}
+    files = (root / folder).glob("*-seed*.json")
+    for path in sorted(files, key=lambda path: (len(path.name), path.name)):  # seed 10 after seed 9
+        runs.setdefault(path.stem.rpartition("-seed")[0], []).append(json.loads(path.read_text()))
+    if not runs:
+        shipped = {path.parent.relative_to(root).as_posix() for path in root.rglob("*.json")}
+        raise ValueError(f"no results ship in {folder!r}: choose from {', '.join(sorted(shipped))}")
+    return runs

@@ -54,6 +54,25 @@ def test_three_seeds_stand_behind_every_comparison(folder):
     assert all(found == {0, 1, 2} for found in seeds.values())
 
 
+@pytest.mark.parametrize("folder", sorted(set(RUNS.values())))
+def test_the_runs_of_a_folder_come_by_kind_and_seed(folder):
+    loaded = s3.load_results(folder)
+    for kind, runs in loaded.items():
+        for seed, run in enumerate(runs):
+            assert run == json.loads((RESULTS / folder / f"{kind}-seed{seed}.json").read_text())
+    assert sum(map(len, loaded.values())) == len(read(folder))
+
+
+def test_the_tenth_seed_comes_last_and_an_unknown_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(s3.evaluation, "__file__", str(tmp_path / "evaluation.py"))
+    (tmp_path / "data/results/mine").mkdir(parents=True)
+    for seed in range(11):
+        (tmp_path / f"data/results/mine/a-b-seed{seed}.json").write_text(str(seed))
+    assert s3.load_results("mine") == {"a-b": list(range(11))}
+    with pytest.raises(ValueError, match="no results ship in 'yours': choose from mine"):
+        s3.load_results("yours")
+
+
 def test_lastfm_lands_near_the_authors_own_rerun():
     """Pointwise loss, the authors' 99 negatives, 1,090 users: a standard error of about 0.01."""
     authors = pd.read_csv(RESULTS / "authors_rerun.csv").set_index("dataset").loc["LastFM"]

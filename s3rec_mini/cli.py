@@ -1,7 +1,8 @@
 """The command line, ``s3rec``: the same stages as in Python, each with ``--help``.
 
-NAME is a dataset's name, or a CSV file with the columns user, item and timestamp. Results are JSON
-that says with which command, settings, seed, commit and machine they were made.
+NAME is a dataset's name, or a CSV file with the columns user, item and timestamp (numbers, or dates
+as pandas reads them). Results are JSON that says with which command, settings, seed, commit and
+machine they were made.
 """
 
 import json
@@ -63,6 +64,7 @@ Heads = _option(int, "Attention heads a block.")
 MaxLength = _option(int, "Newest items that the model reads.")
 DropoutRate = _option(float, "Probability of dropout.")
 Loss = _option(str, "pairwise, pointwise or softmax.")
+Validation = _option(str, "sampled (99 negatives) or full (all items): where the MRR is taken.")
 Patience = _option(int, "Epochs without a better validation MRR after which to stop.")
 Negatives = _option(
     Path | None, "The authors' NAME_sample.txt; 99 are drawn for each user without it.")
@@ -122,6 +124,7 @@ def finetune(
     batch_size: BatchSize = FinetuneConfig.batch_size,
     learning_rate: LearningRate = FinetuneConfig.learning_rate,
     loss: Loss = FinetuneConfig.loss,
+    validation_protocol: Validation = FinetuneConfig.validation_protocol,
     negatives: Negatives = None,
     seed: Seed = 0,
     checkpoint: Checkpoint = None,
@@ -130,7 +133,8 @@ def finetune(
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
     dataset = _load(name, attributes)
-    config = FinetuneConfig(epochs, patience, batch_size, learning_rate, loss, seed=seed)
+    config = FinetuneConfig(epochs, patience, batch_size, learning_rate, loss,
+                            validation_protocol, seed=seed)
     model = S3Rec.load(weights) if weights else _new_model(dataset, seed)
     history = finetune_model(model, dataset, config, checkpoint, _negatives(negatives, dataset))
     model.save(output)
@@ -341,8 +345,10 @@ def _finetuned(model, part, dataset, config: FinetuneConfig, run: Path, negative
 def _load(name: str, attributes: Path | None) -> SequenceDataset:
     if not name.endswith((".csv", ".csv.gz")):
         return load_dataset(name)
-    extra = pd.read_csv(attributes) if attributes else None
-    return SequenceDataset.from_interactions(pd.read_csv(name), attributes=extra, name=name)
+    frame, extra = pd.read_csv(name), pd.read_csv(attributes) if attributes else None
+    if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):
+        frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+    return SequenceDataset.from_interactions(frame, attributes=extra, name=name)
 
 
 def _check_writable(*paths: Path | None) -> None:

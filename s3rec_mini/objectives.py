@@ -190,7 +190,8 @@ def sp_loss(model: S3Rec, context, positive, negative, form: str = "released") -
     context, positive, negative : Tensor
         (B, H) last-position states of the masked sequences, of their segments and of the foreign
         segments. Only the released form looks at the last; the others contrast a row with the
-        positive segments of all other rows.
+        positive segments of all other rows. Those lie at other places and have other lengths, so
+        that the gap's shape alone tells much of the answer.
     form : {"released", "paper", "infonce"}
         See the module.
 

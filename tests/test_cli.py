@@ -218,6 +218,31 @@ def test_a_title_that_is_a_number_is_read_as_a_title(s3rec, files, monkeypatch):
     assert recommend(files.model, data, [3], k=1)["name"][0] in done.out
 
 
+def test_a_csv_may_hold_dates_and_what_is_no_date_is_named(s3rec, files, tmp_path):
+    frame = pd.read_csv(files.csv)
+    start = pd.Timestamp("2024-02-27T23:59")
+    dates = start + pd.to_timedelta(frame["timestamp"], unit="h")
+    frame.assign(timestamp=dates.astype(str)).to_csv(tmp_path / "dates.csv", index=False)
+    shown, expected = s3rec("data", tmp_path / "dates.csv"), s3rec("data", files.csv)
+    assert shown.code == 0 and shown.out.splitlines()[1] == expected.out.splitlines()[1]
+    frame.assign(timestamp="yesterday or so").to_csv(tmp_path / "dates.csv", index=False)
+    refused = s3rec("data", tmp_path / "dates.csv")
+    assert refused.code == 1 and "yesterday or so" in refused.err
+
+
+def test_finetuning_stops_by_the_protocol_it_is_told(s3rec, files, tmp_path):
+    for protocol in ("sampled", "full"):
+        done = s3rec("finetune", files.csv, *files.attributes, "--weights", files.weights,
+                     "--epochs", 1, "--output", tmp_path / "model", "--validation-protocol",
+                     protocol, "--results", tmp_path / "results.json")
+        assert done.code == 0, done.err
+        record = json.loads((tmp_path / "results.json").read_text())
+        model = S3Rec.load(tmp_path / "model")
+        measured = evaluate(model, files.data, "validation", protocol)
+        assert record["finetuning"]["validation_protocol"] == protocol
+        assert record["history"]["validation.MRR"] == [pytest.approx(measured["MRR"], abs=1e-4)]
+
+
 def test_a_csv_without_attributes_trains_once_their_objectives_are_off(s3rec, files, tmp_path):
     short = ["--epochs", 1, "--prefixes-per-user", 1, *SMALL, "--output", tmp_path / "p"]
     refused = s3rec("pretrain", files.csv, *short)

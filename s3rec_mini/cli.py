@@ -42,9 +42,10 @@ def _option(kind: type, text: str, **limits):
     return Annotated[kind, typer.Option(help=text, **limits)]
 
 
-Name = Annotated[str, typer.Argument(help="Dataset, or a CSV file: user, item, timestamp.")]
+Name = Annotated[str, typer.Argument(
+    help="Dataset, or a CSV file with the columns user, item and timestamp.")]
 Attributes = _option(
-    Path | None, "For a CSV file: another, the column item and any number of attribute columns.")
+    Path | None, "A second CSV file: the column item and any number of attribute columns.")
 Weights = Annotated[Path, typer.Argument(help="A model file, as pretrain and finetune write it.")]
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
@@ -233,7 +234,8 @@ VARIATIONS: dict[str, dict] = {
 @app.command()
 def ablate(
     name: Name,
-    variation: _option(list[str] | None, "One of them, repeatable; all without it.") = None,
+    variation: _option(
+        list[str] | None, f"Repeatable; all without it: {', '.join(VARIATIONS)}.") = None,
     seeds: _option(int, "How many seeds: 0, 1, …", min=1) = 3,
     pretraining_epochs: Epochs = PretrainConfig.epochs,
     pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
@@ -245,8 +247,8 @@ def ablate(
 ):
     """Pretrain with something left out or changed, finetune, and evaluate on all users.
 
-    With a share of the users, batches shrink by the same share: an epoch has as many steps. Runs
-    whose results file exists are not run again, and one that was interrupted goes on.
+    In data-P, on P % of the users, batches shrink by the same share: an epoch has as many steps.
+    Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
     unknown = sorted(set(variation or []) - VARIATIONS.keys())
     if unknown:

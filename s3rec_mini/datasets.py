@@ -1,4 +1,4 @@
-"""Who chose what, in which order, and what the items are like: the data of S3-Rec, section 4.1.
+"""Who chose what, in which order, and what the items are like: the data of S3-Rec, section 5.1.
 
 Every dataset becomes one `SequenceDataset`: a user is a sequence of item ids in time order, an item
 a row of ones and zeros over the attributes. Id 0 is padding, 1 to `num_items` are items and
@@ -27,7 +27,7 @@ __all__ = ["SequenceDataset", "load_dataset", "movielens_interactions", "planted
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceDataset:
-    """Sequences of items and the items' attributes (section 4.1), checked when made.
+    """Sequences of items and the items' attributes (section 5.1), checked when made.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class SequenceDataset:
         return tuple(sequence[:-2] for sequence in self.sequences)
 
     def held_out(self, split: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-        """Leave-one-out (section 4.1): what came before, and the item to predict.
+        """Leave-one-out (section 5.1): what came before, and the item to predict.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class SequenceDataset:
     @classmethod
     def from_interactions(cls, frame, user="user", item="item", time="timestamp", attributes=None,
                           min_count=5, name="interactions") -> SequenceDataset:
-        """Make a dataset of anybody's table of interactions, prepared as in section 4.1.
+        """Make a dataset of anybody's table of interactions, prepared as in section 5.1.
 
         Rows are put in time order; **equal times keep the frame's row order**. Then users and items
         with fewer than `min_count` interactions go, until none is left (the k-core). The rest is
@@ -390,7 +390,7 @@ def load_dataset(name: str, folder: str | os.PathLike | None = None) -> Sequence
     Parameters
     ----------
     name : str
-        "movielens-small", which ships with the package, or one of the authors' (section 4.1):
+        "movielens-small", which ships with the package, or one of the authors' (section 5.1):
         "LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp".
     folder : path, optional
         Where the authors' files lie, else the folder that $S3REC_DATA names. If neither is given

@@ -1,4 +1,4 @@
-"""The encoder: embeddings, self-attention, and `S3Rec`, the model (paper section 4.2, equation 4).
+"""The encoder: embeddings, self-attention, and `S3Rec`, the model (paper section 4.1, equation 4).
 
 One transformer encoder serves both stages. Pretraining reads a sequence in both directions;
 finetuning adds the causal mask, so that a position sees only what came before it. Sequences are
@@ -27,7 +27,7 @@ __all__ = ["ModelConfig", "S3Rec", "load_model"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the model; the defaults are the paper's settings (section 5.1.4).
+    """Sizes of the model; by default the paper's (section 5.1.4), else the released code's.
 
     Parameters
     ----------

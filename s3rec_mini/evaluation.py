@@ -76,7 +76,8 @@ def evaluate(model, data, split: str = "test", protocol: str = "full", negatives
     Returns
     -------
     dict of str to float
-        HR@{1, 5, 10, 20}, NDCG@{5, 10, 20} and MRR, means over users.
+        ``HR@k`` for k in 1, 5, 10, 20, ``NDCG@k`` for k in 5, 10, 20, and ``MRR``: means over
+        users.
 
     Raises
     ------

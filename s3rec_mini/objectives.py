@@ -10,8 +10,8 @@ paper
 infonce
     InfoNCE proper, equations 2 and 3: a critic xᵀWy without σ, the positive among the candidates.
 
-Losses are what is minimised, the negatives of equations 5–9. B sequences, L positions, H hidden
-size, N predictions, A attributes.
+Losses are what is minimised: the form paper is the negative of equations 5–8. B sequences, L
+positions, H hidden size, N predictions, A attributes.
 """
 
 import torch
@@ -222,7 +222,7 @@ def pretraining_losses(
     forms: dict[str, str] | None = None,
     objectives: tuple[str, ...] = OBJECTIVES,
 ) -> dict[str, Tensor]:
-    """Return the pretraining losses of a batch (equations 5–8, section 4.3).
+    """Return the pretraining losses of a batch (equations 5–8, section 4.2).
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ FINETUNING_LOSSES = ("pairwise", "pointwise", "softmax")
 
 
 def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise") -> Tensor:
-    """Return the next-item loss of a batch, the encoder causal (equation 9, section 4.4).
+    """Return the next-item loss of a batch, the encoder causal (equation 9, section 4.3).
 
     Parameters
     ----------

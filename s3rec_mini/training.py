@@ -1,4 +1,4 @@
-"""The two training stages: `pretrain` (section 4.3) and `finetune` (section 4.4).
+"""The two training stages: `pretrain` (section 4.2) and `finetune` (section 4.3).
 
 Both are plain loops over epochs and batches. A run is a pure function of (data, config, seed):
 before each epoch the random state is set from the seed and the epoch's number, so that a run that
@@ -40,7 +40,7 @@ __all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of pretraining; the defaults are the paper's (section 5.1.4).
+    """Settings of pretraining; by default the paper's (section 5.1.4), else the released code's.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class PretrainConfig:
     learning_rate : float
         Of Adam, β 0.9 and 0.999.
     weights : dict of str to float
-        Weight of each objective's loss; an objective that is left out or weighs 0 is not computed.
+        Weight of each objective's loss, by default aap 0.2, mip 1, map 1, sp 0.5; an objective that
+        is left out or weighs 0 is not computed.
     forms : dict of str to str
         Form of each objective, "released", "paper" or "infonce" (see `objectives`); "released"
         where none is named.
@@ -96,7 +97,7 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Settings of finetuning; the defaults are the paper's (section 5.1.4).
+    """Settings of finetuning; by default the paper's (section 5.1.4), else the released code's.
 
     Parameters
     ----------

@@ -225,6 +225,8 @@ VARIATIONS: dict[str, dict] = {
     **{f"all-{form}": {"forms": dict.fromkeys(OBJECTIVES, form)} for form in ("paper", "infonce")},
     **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
     **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
+    **{f"data-20-{form}": {"share": 0.2, "forms": dict.fromkeys(OBJECTIVES, form)}
+       for form in ("paper", "infonce")},
     "scratch": {"epochs": 0},
     **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
        for percent in (20, 40, 60, 80)},

@@ -47,30 +47,26 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
 
 @torch.no_grad()
 def attention_by_distance(
-    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False,
-    all_queries: bool = False,
+    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False
 ) -> pd.DataFrame:
-    """Return the mean weight that an item gives to the one so many steps back.
+    """Return the mean weight that the item at each place gives to the one so many steps back.
 
     Parameters
     ----------
     model : S3Rec
         Read without dropout; its mode is restored.
     sequences : sequence of int64 arrays
-        Those of fewer than `length` items are left out, so that every distance is a mean over the
-        same users.
+        Those of fewer than `length` items are left out, so that every mean is over the same users.
     length : int
         How many of the newest items the model reads, at most `max_length`.
     causal : bool
         Read as in finetuning.
-    all_queries : bool
-        False asks the newest item only. True takes the mean over all pairs of places at a
-        distance, which is negative where an item looks ahead (never, if `causal`).
 
     Returns
     -------
     pandas.DataFrame
-        Columns layer, head (from 1), distance (0…length - 1, or from 1 - length) and weight.
+        Columns layer, head, query (the place that looks, all from 1; the newest item's is
+        `length`), distance (negative where it looks ahead; no such rows if `causal`) and weight.
 
     Raises
     ------
@@ -86,16 +82,11 @@ def attention_by_distance(
     with evaluating(model):  # some hundred users at once: weights are (layers, B, heads, L, L)
         sums = [model(part, causal=causal, return_attention=True)[1].sum(1)
                 for part in items.split(256)]
-    mean = (sum(sums) / len(items)).cpu()  # (layers, heads, L, L)
-    distances = np.arange(1 - length if all_queries and not causal else 0, length)
-    if all_queries:
-        diagonals = [mean.diagonal(-d, -2, -1).mean(-1) for d in distances.tolist()]
-        weights = torch.stack(diagonals, -1).numpy()  # (layers, heads, distances)
-    else:
-        weights = mean[:, :, -1].flip(-1).numpy()  # (layers, heads, length)
-    layer, head, place = (axis.ravel() for axis in np.indices(weights.shape))
-    return pd.DataFrame({"layer": layer + 1, "head": head + 1, "distance": distances[place],
-                         "weight": weights.ravel()})
+    mean = (sum(sums) / len(items)).cpu().numpy()  # (layers, heads, L, L)
+    layer, head, query, key = (axis.ravel() for axis in np.indices(mean.shape))
+    frame = pd.DataFrame({"layer": layer + 1, "head": head + 1, "query": query + 1,
+                          "distance": query - key, "weight": mean.ravel()})
+    return frame[frame["distance"] >= 0].reset_index(drop=True) if causal else frame
 
 
 def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFrame:

@@ -104,6 +104,7 @@ def test_every_numbered_equation_is_referred_to():
 
 FENCE = re.compile(r"^```\w*\n.*?^```", re.DOTALL | re.MULTILINE)  # code, not directives
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+LIST_ITEM = re.compile(r"\n *(?:[-+*]|\d+[.)]) ")
 WORDS = re.compile(r"\\(?:text|operatorname|mathrm|begin|end)\*?\{[^}]*\}")
 DRESSED = re.compile(r"\\(?:mathbf|mathcal|boldsymbol|mathbb)\{?\s*\\?[A-Za-z]+\}?")
 GREEK = re.compile(
@@ -112,6 +113,12 @@ GREEK = re.compile(
     r"(?![A-Za-z])"
 )
 LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
+
+
+@every_chapter
+def test_no_formula_breaks_where_markdown_begins_a_list(path):
+    formulas = FORMULA.findall(FENCE.sub("", markdown(path)))
+    assert [inline for _, inline in formulas if LIST_ITEM.search(inline)] == []
 
 
 def symbols(text):

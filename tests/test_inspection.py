@@ -108,36 +108,20 @@ def test_attention_by_distance_is_a_mean_over_a_loop(model, causal):
     rng = np.random.default_rng(0)
     sequences = [rng.integers(1, 21, n) for n in (2, 3, 4, 5, 9)]
     frame = attention_by_distance(model, sequences, length=4, causal=causal)
-    assert list(frame) == ["layer", "head", "distance", "weight"]
-    assert len(frame) == 2 * 2 * 4
+    assert list(frame) == ["layer", "head", "query", "distance", "weight"]
+    pairs = {(q, q - k) for q in range(1, 5) for k in range(1, 5) if k <= q or not causal}
+    assert set(zip(frame["query"], frame["distance"], strict=True)) == pairs
+    assert len(frame) == 2 * 2 * len(pairs)
     for row in frame.itertuples():
         seen = []
         for sequence in sequences:
             if len(sequence) >= 4:  # three of the five
-                _, weights = model.eval()(torch.from_numpy(sequence[-4:])[None], causal=causal,
-                                          return_attention=True)
-                seen.append(float(weights[row.layer - 1, 0, row.head - 1, -1, 3 - row.distance]))
+                maps = attention_maps(model, sequence[-4:], causal)[row.layer - 1, row.head - 1]
+                seen.append(float(maps[row.query - 1, row.query - 1 - row.distance]))
         assert len(seen) == 3
         assert row.weight == pytest.approx(np.mean(seen), abs=1e-6)
-    per_head = frame.groupby(["layer", "head"])["weight"].sum()
-    assert per_head.to_numpy() == pytest.approx(np.ones(4), abs=1e-5)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("causal", [False, True])
-def test_attention_by_distance_of_all_queries_is_a_mean_over_pairs_of_places(model, causal):
-    rng = np.random.default_rng(1)
-    sequences = [rng.integers(1, 21, n) for n in (4, 3, 6)]
-    frame = attention_by_distance(model, sequences, 4, causal, all_queries=True)
-    assert sorted(set(frame["distance"])) == list(range(0 if causal else -3, 4))
-    assert len(frame) == 2 * 2 * (4 if causal else 7)
-    for row in frame.itertuples():
-        seen = []
-        for sequence in (sequences[0], sequences[2]):
-            weights = attention_maps(model, sequence[-4:], causal)[row.layer - 1, row.head - 1]
-            seen += [float(weights[q, k]) for q in range(4) for k in range(4)
-                     if q - k == row.distance]
-        assert row.weight == pytest.approx(np.mean(seen), abs=1e-6)
+    per_query = frame.groupby(["layer", "head", "query"])["weight"].sum()
+    assert per_query.to_numpy() == pytest.approx(np.ones(16), abs=1e-5)
 
 
 def test_attention_by_distance_of_many_users_is_the_mean_over_their_parts(model):

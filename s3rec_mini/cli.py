@@ -351,7 +351,11 @@ def _load(name: str, attributes: Path | None) -> SequenceDataset:
         return load_dataset(name)
     frame, extra = pd.read_csv(name), pd.read_csv(attributes) if attributes else None
     if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):
-        frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+        try:
+            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+        except ValueError as error:
+            raise ValueError(f"column timestamp of {name} holds neither numbers nor dates: {error}"
+                             ) from error
     return SequenceDataset.from_interactions(frame, attributes=extra, name=name)
 
 

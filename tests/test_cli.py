@@ -441,7 +441,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, fi
     ("data none.csv", "none.csv"),
     ("data empty.csv", "No columns"),
     ("data noitem.csv", "no column 'item'"),
-    ("data text.csv", "timestamp.*text does not sort"),
+    ("data text.csv", "timestamp.*neither numbers nor dates.*yesterday"),
     ("data CSV --attributes none.csv", "none.csv"),
     ("data CSV --attributes noitem.csv", "attributes have no column 'item'"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),

@@ -3,7 +3,7 @@
 * MathJax is copied from an installed package, so that the pages need no network.
 * The nine equations of ``reference/notation`` must carry the numbers 1 to 9.
 * Thebe's scripts are left out, and the built pages are checked: no request may leave the site, no
-  page may hold a widget.
+  page may hold a widget, each names its licence.
 * ``{command-line}`` documents the commands of a typer application from the application itself.
 * Launch and repository buttons appear once the project's address is one of GitHub's.
 """
@@ -33,6 +33,7 @@ EQUATIONS = (
     "eq-sp",
     "eq-pairwise",
 )
+LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 # What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
 # reader's to follow.
 FETCHED = re.compile(
@@ -103,6 +104,8 @@ def check_built_pages(app, error):
             logger.warning("%s fetches %s from another site", name, address)
         if "application/vnd.jupyter.widget" in text:
             logger.warning("%s holds a widget, whose scripts come from another site", name)
+        if name.parts[0] == "book" and LICENCE not in text:
+            logger.warning("%s does not name the licence of its text", name)
 
 
 class CommandLine(SphinxDirective):
@@ -155,6 +158,8 @@ class CommandLine(SphinxDirective):
 def setup(app):
     # Kernels inherit this: no progress bars, which would be widgets where ipywidgets is installed.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    # And this: pictures sharp on a screen of two dots a pixel; their widths are set by the page.
+    os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))
     app.add_directive("command-line", CommandLine)
     app.connect("config-inited", show_repository_buttons, priority=100)
     app.connect("builder-inited", copy_mathjax)

@@ -110,24 +110,33 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.hidden_size)
         self.weight_dropout = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, visible: Tensor, return_attention: bool = False):
-        """Mix states (B, L, H) by attention; `visible` (B, 1, L, L) says who sees whom.
+    def forward(self, states: Tensor, context: Tensor, visible: Tensor,
+                return_attention: bool = False):
+        """Mix for each of `states` (B, Q, H) those of `context` (B, L, H) that it sees.
 
-        Returns the mixed states (B, L, H) and the weights (B, heads, L, L), or None for the
-        weights where the fused kernel, which never forms them, did the work.
+        `visible` (B, 1, Q, L) says who sees whom. Returns what was mixed, (B, Q, H), and the
+        weights (B, heads, Q, L), or None for the weights where the fused kernel, which never forms
+        them, did the work.
         """
-        split = self.query_key_value(states).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, heads, L, H / heads)
+        size = states.shape[-1]
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        (query,) = self._heads(F.linear(states, weight[:size], bias[:size]))
+        key, value = self._heads(F.linear(context, weight[size:], bias[size:]))
         weights = None
         # Torch's fused kernels have no dropout on a CPU, so training there takes the plain path.
         if return_attention or (self.training and states.device.type == "cpu"):
-            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5  # (B, heads, L, L)
+            scores = (query / query.shape[-1] ** 0.5) @ key.mT  # (B, heads, Q, L)
             weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
-            mixed = self.weight_dropout(weights) @ value  # (B, heads, L, H / heads)
+            mixed = self.weight_dropout(weights) @ value  # (B, heads, Q, H / heads)
         else:
             dropout = self.weight_dropout.probability if self.training else 0.0
             mixed = F.scaled_dot_product_attention(query, key, value, visible, dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2)), weights  # (B, L, H)
+        return self.output(mixed.transpose(1, 2).flatten(2)), weights  # (B, Q, H)
+
+    def _heads(self, states: Tensor) -> Tensor:
+        """Split (B, L, n·H) into n tensors (B, heads, L, H / heads)."""
+        size = self.output.in_features // self.num_heads
+        return states.unflatten(-1, (-1, self.num_heads, size)).permute(2, 0, 3, 1, 4)
 
 
 class Block(nn.Module):
@@ -143,8 +152,9 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(size, eps=1e-12)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, states: Tensor, visible: Tensor, return_attention: bool = False):
-        mixed, weights = self.attention(states, visible, return_attention)
+    def forward(self, states: Tensor, context: Tensor, visible: Tensor,
+                return_attention: bool = False):
+        mixed, weights = self.attention(states, context, visible, return_attention)
         states = self.attention_norm(states + self.dropout(mixed))  # (B, L, H)
         changed = self.contract(F.gelu(self.expand(states)))  # (B, L, 4H) -> (B, L, H)
         return self.feed_forward_norm(states + self.dropout(changed)), weights
@@ -240,15 +250,48 @@ class S3Rec(nn.Module):
             right.
         """
         self._check(item_ids)
-        positions = self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
-        states = self.embedding_norm(self.item_embedding(item_ids) + positions)  # (B, L, H)
-        states = self.dropout(states)
+        states = self._embedded(item_ids)  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         attention = []
         for block in self.blocks:
-            states, weights = block(states, visible, return_attention)
+            states, weights = block(states, states, visible, return_attention)
             attention.append(weights)
         return (states, torch.stack(attention)) if return_attention else states
+
+    def newest_states(self, item_ids: Tensor, whole: int = 0, causal: bool = False):
+        """Encode sequences of which all but the first `whole` are wanted at the newest item only.
+
+        Of those the last block computes nothing else, which spares most of its work.
+
+        Parameters
+        ----------
+        item_ids : Tensor
+            (B, L), as for `forward`.
+        whole : int
+            How many rows, from the first on, are wanted at every position.
+        causal : bool
+            As for `forward`.
+
+        Returns
+        -------
+        (Tensor, Tensor)
+            (whole, L, H) and (B - whole, H), what ``model(item_ids, causal)[:whole]`` and
+            ``model(item_ids, causal)[whole:, -1]`` are.
+        """
+        self._check(item_ids)
+        states = self._embedded(item_ids)  # (B, L, H)
+        visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
+        for block in self.blocks[:-1]:
+            states, _ = block(states, states, visible)
+        sizes = [whole, len(states) - whole]
+        (first, others), (first_sees, others_see) = states.split(sizes), visible.split(sizes)
+        first, _ = self.blocks[-1](first, first, first_sees)
+        newest, _ = self.blocks[-1](others[:, -1:], others, others_see[:, :, -1:])
+        return first, newest[:, 0]
+
+    def _embedded(self, item_ids: Tensor) -> Tensor:
+        positions = self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
+        return self.dropout(self.embedding_norm(self.item_embedding(item_ids) + positions))
 
     def score(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Score items as the next one by the product e_iᵀ F_t (equation 9).

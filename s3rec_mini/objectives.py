@@ -170,8 +170,8 @@ def mip_loss(model: S3Rec, states, items, negative_items, form: str = "released"
         () loss summed over positions.
     """
     if form == "released":
-        positives, negatives = model.item_embedding(items), model.item_embedding(negative_items)
-        return _one_negative(model.mip_head, states, positives, negatives).sum()
+        pair = model.item_embedding(torch.stack([items, negative_items]))  # (2, N, H), one look-up
+        return _one_negative(model.mip_head, states, *pair).sum()
     scores = _critic(model.mip_head, states, model.item_embedding.weight[1:-1], form)
     if form == "infonce":  # over all items InfoNCE is softmax cross-entropy, equation 3
         return F.cross_entropy(scores, items - 1, reduction="sum")
@@ -256,8 +256,9 @@ def pretraining_losses(
                          f"{expected} for this model, not {tuple(item_attributes.shape)}")
     views = [batch.masked_items, batch.masked_segment, batch.positive_segment,
              batch.negative_segment]
-    encoded = model(torch.cat(views if "sp" in objectives else views[:1]))  # (4B, L, H)
-    states, *segments = encoded.split(len(batch))
+    views = torch.cat(views if "sp" in objectives else views[:1])  # (4B, L)
+    states, newest = model.newest_states(views, whole=len(batch))  # (B, L, H), (3B, H)
+    segments = newest.split(len(batch))  # context, positive, negative: (B, H) each
     states, items = states.flatten(0, 1), batch.items.flatten()  # (B·L, H), (B·L,)
     masked, visible = batch.masked_positions, batch.unmasked_positions
     negatives = batch.negative_items.flatten()[masked]
@@ -265,7 +266,7 @@ def pretraining_losses(
         "aap": lambda form: aap_loss(model, states[visible], items[visible], item_attributes, form),
         "mip": lambda form: mip_loss(model, states[masked], items[masked], negatives, form),
         "map": lambda form: map_loss(model, states[masked], items[masked], item_attributes, form),
-        "sp": lambda form: sp_loss(model, *(view[:, -1] for view in segments), form),
+        "sp": lambda form: sp_loss(model, *segments, form),
     }
     return {name: compute[name](forms[name]) / len(batch) for name in objectives}
 

@@ -180,6 +180,22 @@ def test_attention_sums_to_one_and_none_of_it_goes_to_padding_or_the_future(caus
             assert seen[..., start:].gt(0).all()
 
 
+@both_directions
+@pytest.mark.parametrize("training", [True, False])  # the plain attention and the fused one
+@pytest.mark.parametrize("whole", [0, 1, 3, 4])
+def test_states_of_the_newest_items_are_those_of_the_whole_pass(causal, training, whole):
+    model = make_model().train(training)
+    items = padded([10, 6, 1, 3], 10)
+    states = model(items, causal=causal)
+    first, newest = model.newest_states(items, whole, causal)
+    assert first.shape == (whole, 10, 8) and newest.shape == (4 - whole, 8)
+    ours = torch.cat([first.flatten(), newest.flatten()])
+    expected = torch.cat([states[:whole].flatten(), states[whole:, -1].flatten()])
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(gradients(model, weighed(ours, slice(None))),
+                               gradients(model, weighed(expected, slice(None))))
+
+
 def test_attention_is_the_softmax_of_scaled_products():
     model = make_model(num_layers=1, num_heads=2, hidden_size=8)
     items = padded([3], 3)

@@ -22,7 +22,7 @@ import typer
 
 import s3rec_mini as s3
 from s3rec_mini.batches import finetuning_batches, pretraining_batches
-from s3rec_mini.evaluation import _last_states
+from s3rec_mini.evaluation import _last_states, _users_by_length
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -134,7 +134,7 @@ def ranking(name: str, users: int | None = None):
     data, rate = load(name, users), product_rate()
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data)).eval()
     histories, _ = data.held_out("test")
-    groups = np.split(np.argsort([len(h) for h in histories]), np.arange(256, data.num_users, 256))
+    groups = _users_by_length(histories, batch_size=256)  # as `rank_targets` does
     seconds = {}
 
     def timed(what, function):

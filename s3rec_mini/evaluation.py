@@ -105,12 +105,9 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
     histories, targets = data.held_out(split)
     if protocol == "sampled":
         negatives = checked_negatives(negatives, histories, targets, data.num_items, seed)
-    lengths = np.array([len(h) for h in histories])
     ranks = np.empty(len(targets), dtype=np.int64)
-    # Users of similar length go together: their histories then need little padding.
-    groups = np.split(np.argsort(lengths), np.arange(batch_size, len(targets), batch_size))
     with evaluating(model):
-        for users in groups:
+        for users in _users_by_length(histories, batch_size):
             seen = [histories[user] for user in users]
             states = _last_states(model, seen)  # (B, H)
             if protocol == "full":
@@ -145,6 +142,12 @@ def check_fit(model, data) -> None:
         if ours != theirs:
             raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
                              f"ModelConfig.for_dataset(data)")
+
+
+def _users_by_length(histories: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    """Group users whose histories are of similar length, and so need little padding together."""
+    order = np.argsort([len(h) for h in histories])
+    return np.split(order, np.arange(batch_size, len(order), batch_size))
 
 
 def _last_states(model, histories: Sequence[np.ndarray]) -> Tensor:

@@ -254,11 +254,13 @@ def pretraining_losses(
     if tuple(item_attributes.shape) != expected:
         raise ValueError(f"item_attributes must be (num_items + 2, num_attributes + 1) = "
                          f"{expected} for this model, not {tuple(item_attributes.shape)}")
-    views = [batch.masked_items, batch.masked_segment, batch.positive_segment,
-             batch.negative_segment]
-    views = torch.cat(views if "sp" in objectives else views[:1])  # (4B, L)
-    states, newest = model.newest_states(views, whole=len(batch))  # (B, L, H), (3B, H)
-    segments = newest.split(len(batch))  # context, positive, negative: (B, H) each
+    if "sp" in objectives:
+        views = torch.cat([batch.masked_items, batch.masked_segment, batch.positive_segment,
+                           batch.negative_segment])  # (4B, L)
+        states, newest = model.newest_states(views, whole=len(batch))  # (B, L, H), (3B, H)
+        segments = newest.split(len(batch))  # context, positive, negative: (B, H) each
+    else:
+        states = model(batch.masked_items)  # (B, L, H)
     states, items = states.flatten(0, 1), batch.items.flatten()  # (B·L, H), (B·L,)
     masked, visible = batch.masked_positions, batch.unmasked_positions
     negatives = batch.negative_items.flatten()[masked]

@@ -365,7 +365,7 @@ def _validation(model: S3Rec, data, config: FinetuneConfig, negatives) -> dict[s
     return broadcast_object_list([metrics])[0]
 
 
-def _step(accelerator, stage, optimizer, batch) -> Tensor:
+def _step(accelerator, stage, optimizer, batch, weights: Tensor) -> Tensor:
     """Take one optimizer step; return this process's share of the batch's losses (objectives,)."""
     count = accelerator.num_processes
     part = batch.shard(accelerator.process_index, count)
@@ -375,20 +375,20 @@ def _step(accelerator, stage, optimizer, batch) -> Tensor:
     losses = stage(part.to(accelerator.device)) * (part.num_terms / batch.num_terms)
     # Processes average their gradients, and what is wanted is the sum of their shares.
     optimizer.zero_grad()  # before, as the caller may have left gradients behind
-    accelerator.backward(losses @ accelerator.unwrap_model(stage).weights * count)
+    accelerator.backward(losses @ weights * count)
     optimizer.step()
     return losses.detach()
 
 
 def _train_epoch(accelerator, stage, optimizer, batches, bar: tqdm) -> dict:
     """Take one optimizer step a batch; return the epoch's mean losses and number of sequences."""
-    weights = accelerator.unwrap_model(stage).weights
-    objectives = accelerator.unwrap_model(stage).objectives
+    unwrapped = accelerator.unwrap_model(stage)
+    weights, objectives = unwrapped.weights, unwrapped.objectives
     sums = torch.zeros_like(weights)
     sequences = terms = 0
     stage.train()
     for number, batch in enumerate(batches, 1):
-        sums += _step(accelerator, stage, optimizer, batch) * batch.num_terms
+        sums += _step(accelerator, stage, optimizer, batch, weights) * batch.num_terms
         sequences, terms = sequences + len(batch), terms + batch.num_terms
         bar.set_postfix_str(f"batch {number}", refresh=False)
         bar.update(0)

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -183,12 +184,18 @@ def reproduce(
         int, "Pretraining runs; finetuning seed s starts from run s modulo this.", min=1) = 1,
     pretraining_epochs: Epochs = PretrainConfig.epochs,
     pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
+    pretraining_learning_rate: LearningRate = PretrainConfig.learning_rate,
     prefixes_per_user: PerUser = None,
     weights: _option(
         Path | None, "The authors' pretrained checkpoint, finetuned instead of ours.") = None,
+    epochs: Epochs = FinetuneConfig.epochs,
     loss: Loss = FinetuneConfig.loss,
     patience: Patience = FinetuneConfig.patience,
-    negatives: Negatives = None,
+    negatives: _option(Path | None, "Folder of the authors' NAME_sample.txt; where there is none, "
+                       "99 are drawn for each user.") = None,
+    smoke: Annotated[bool, typer.Option(
+        "--smoke", help="Try everything in a minute: 200 users, a seed, an epoch a stage. "
+                        "Its files go to the folder smoke of --runs.")] = False,
     folder: _option(Path, "Where the results go, one JSON file a run.") = RESULTS,
     runs: _option(Path, "Where checkpoints go.") = Path("runs"),
 ):
@@ -196,14 +203,22 @@ def reproduce(
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
+    if smoke:
+        seeds = epochs = pretraining_epochs = 1
+        negatives, runs = None, runs / "smoke"
+        folder = runs / "results"
+        shutil.rmtree(runs, ignore_errors=True)
     for name in names:
         dataset = load_dataset(name)
+        if smoke:
+            dataset = dataset.subset(np.arange(min(200, dataset.num_users)))
+        file = negatives / f"{name}_sample.txt" if negatives else None
         for seed in range(seeds):
-            finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
+            finetuning = FinetuneConfig(epochs, patience, loss=loss, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
                 pretraining = None if start != "pretrained" else PretrainConfig(
-                    epochs=pretraining_epochs, batch_size=pretraining_batch_size,
+                    pretraining_epochs, pretraining_batch_size, pretraining_learning_rate,
                     prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
                 if _done(path, pretraining, finetuning):
                     continue
@@ -211,8 +226,8 @@ def reproduce(
                     model, origin = _started(dataset, pretraining, seed, runs / name)
                 else:
                     model, origin = official.load_checkpoint(weights, dataset), {}
-                _, result = _finetuned(model, dataset, dataset, finetuning,
-                                       runs / name / path.stem, negatives)
+                _, result = _finetuned(model, dataset, dataset, finetuning, runs / name / path.stem,
+                                       file if file and file.exists() else None)
                 _report({"dataset": name, "start": start, **origin, **result}, path)
 
 
@@ -327,7 +342,8 @@ def _started(dataset, config: PretrainConfig | None, seed: int, runs: Path) -> t
         return _new_model(dataset, seed), {}
     model = _new_model(dataset, config.seed)
     history = pretrain_model(model, dataset, config, runs / f"pretraining-seed{config.seed}")
-    return model, {"pretraining": asdict(config), "pretraining_history": _columns(history)}
+    return model, {"pretraining": asdict(config), "pretraining_cost": _cost(history),
+                   "pretraining_history": _columns(history)}
 
 
 def _finetuned(model, part, dataset, config: FinetuneConfig, run: Path, negatives: Path | None,
@@ -341,7 +357,7 @@ def _finetuned(model, part, dataset, config: FinetuneConfig, run: Path, negative
     model.save(run / "model.safetensors", torch.float16)
     model = S3Rec.load(run / "model.safetensors")  # what is measured is what can be shipped
     record = {"model": asdict(model.config), "finetuning": asdict(config),
-              "finetuning_history": _columns(history),
+              "finetuning_cost": _cost(history), "finetuning_history": _columns(history),
               "negatives": negatives.name if negatives else "99 drawn, seed 0"}
     return model, record | _measure(model, dataset, "test", candidates, seed=0)
 
@@ -398,9 +414,15 @@ def _columns(history: list[dict]) -> dict[str, list]:
     return {name: [float(f"{value:.5g}") for value in frame[name]] for name in frame}
 
 
+def _cost(history: list[dict]) -> dict[str, float]:
+    """Add up what all epochs took, validation included."""
+    return {name: round(sum(record[name] for record in history), 1)
+            for name in ("sequences", "seconds", "cpu_seconds")}
+
+
 def _report(record: dict, path: Path | None) -> None:
     """Write a result with where it comes from, or print it."""
-    origin = {"command": shlex.join(["s3rec", *sys.argv[1:]]), "commit": _commit(),
+    origin = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": _commit(),
               "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
                          f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
                          f"torch {torch.__version__}"}

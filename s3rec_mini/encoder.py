@@ -183,6 +183,36 @@ def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:
     return (real & order) | torch.eye(length, dtype=torch.bool, device=item_ids.device)
 
 
+def narrow_slices(item_ids: Tensor) -> list[Tensor]:
+    """Cut rows into slices without the columns they do not need, for rows sorted by length.
+
+    A slice holds half of the rows that are left, half of that half and so on, as long as this makes
+    it much narrower and leaves it some tens of rows: every slice has a cost of its own.
+
+    Parameters
+    ----------
+    item_ids : Tensor
+        (B, L) ids, 0 where padded.
+
+    Returns
+    -------
+    list of Tensor
+        (b, l) each, together the rows of `item_ids` in their order.
+    """
+    widths = (item_ids != 0).sum(1).clamp(min=1).tolist()
+    slices, start = [], 0
+    while start < len(widths):
+        stop = len(widths)
+        while stop - start > 32:
+            half = (start + stop) // 2
+            if max(widths[start:half]) > 0.6 * max(widths[start:stop]):
+                break
+            stop = half
+        slices.append(item_ids[start:stop, -max(widths[start:stop]) :])
+        start = stop
+    return slices
+
+
 class S3Rec(nn.Module):
     """The S3-Rec model: one encoder, an item and an attribute table, four pretraining heads.
 
@@ -250,13 +280,47 @@ class S3Rec(nn.Module):
             right.
         """
         self._check(item_ids)
-        states = self._embedded(item_ids)  # (B, L, H)
+        states = self._embedded(self.item_embedding(item_ids))  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         attention = []
         for block in self.blocks:
             states, weights = block(states, states, visible, return_attention)
             attention.append(weights)
         return (states, torch.stack(attention)) if return_attention else states
+
+    def item_states(self, item_ids: Tensor, positions: Tensor, causal: bool = False) -> Tensor:
+        """Encode sequences for the states of their items alone, without the padding.
+
+        On a CPU, where padding costs as much as items, rows are encoded in slices of few columns;
+        sort them by length for that. The result is the same.
+
+        Parameters
+        ----------
+        item_ids : Tensor
+            (B, L), as for `forward`.
+        positions : Tensor
+            (N,) int64: where the flattened `item_ids` are not 0, in ascending order.
+        causal : bool
+            As for `forward`.
+
+        Returns
+        -------
+        Tensor
+            (N, H), what ``model(item_ids, causal).flatten(0, 1)[positions]`` is.
+        """
+        if item_ids.device.type != "cpu":
+            return self(item_ids, causal).flatten(0, 1)[positions]
+        self._check(item_ids)
+        slices = narrow_slices(item_ids)
+        # One look-up for all of them, as each makes a gradient of the size of the table.
+        embedded = self.item_embedding(torch.cat([ids.flatten() for ids in slices]))
+        states = []
+        for ids, rows in zip(slices, embedded.split([ids.numel() for ids in slices]), strict=True):
+            part, visible = self._embedded(rows.view(*ids.shape, -1)), visible_keys(ids, causal)
+            for block in self.blocks:
+                part, _ = block(part, part, visible)
+            states.append(part[ids != 0])
+        return torch.cat(states)
 
     def newest_states(self, item_ids: Tensor, whole: int = 0, causal: bool = False):
         """Encode sequences of which all but the first `whole` are wanted at the newest item only.
@@ -279,7 +343,7 @@ class S3Rec(nn.Module):
             ``model(item_ids, causal)[whole:, -1]`` are.
         """
         self._check(item_ids)
-        states = self._embedded(item_ids)  # (B, L, H)
+        states = self._embedded(self.item_embedding(item_ids))  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         for block in self.blocks[:-1]:
             states, _ = block(states, states, visible)
@@ -289,9 +353,9 @@ class S3Rec(nn.Module):
         newest, _ = self.blocks[-1](others[:, -1:], others, others_see[:, :, -1:])
         return first, newest[:, 0]
 
-    def _embedded(self, item_ids: Tensor) -> Tensor:
-        positions = self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
-        return self.dropout(self.embedding_norm(self.item_embedding(item_ids) + positions))
+    def _embedded(self, items: Tensor) -> Tensor:
+        positions = self.position_embedding.weight[-items.shape[1] :]  # (L, H), newest last
+        return self.dropout(self.embedding_norm(items + positions))  # (B, L, H)
 
     def score(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Score items as the next one by the product e_iᵀ F_t (equation 9).

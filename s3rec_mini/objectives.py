@@ -332,7 +332,7 @@ def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise") 
     """
     if loss not in FINETUNING_LOSSES:
         raise ValueError(f"loss must be one of {FINETUNING_LOSSES}, not {loss!r}")
-    states = model(batch.items, causal=True).flatten(0, 1)[batch.positions]  # (N, H)
+    states = model.item_states(batch.items, batch.positions, causal=True)  # (N, H)
     positives = batch.positive_items.flatten()[batch.positions]  # (N,)
     if loss == "softmax":
         return softmax_loss(model, states, positives).mean()

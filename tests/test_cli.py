@@ -288,11 +288,11 @@ def test_the_defaults_are_the_papers_settings(s3rec, files, monkeypatch, tmp_pat
 def reproduce(s3rec, files, monkeypatch, tmp_path):
     """`s3rec reproduce` of a small dataset, two finetuning epochs a run, into tmp_path."""
     monkeypatch.setattr(cli, "load_dataset", {"small": files.data}.__getitem__)
-    monkeypatch.setattr(cli, "FinetuneConfig", partial(FinetuneConfig, epochs=2))
 
     def call(*options):
         done = s3rec("reproduce", "small", "--pretraining-epochs", 1, "--prefixes-per-user", 1,
-                     "--folder", tmp_path / "results", "--runs", tmp_path / "runs", *options)
+                     "--epochs", 2, "--folder", tmp_path / "results",
+                     "--runs", tmp_path / "runs", *options)
         assert done.code == 0, done.err
         return {p.stem: p for p in (tmp_path / "results" / "small").iterdir()}
 
@@ -310,6 +310,10 @@ def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files,
         assert record["finetuning"]["seed"] == int(name[-1])
         assert ("pretraining" in record) == name.startswith("pretrained")
         assert record["full"]["metrics"].keys() == record["sampled"]["intervals"].keys()
+        for stage in {"pretraining", "finetuning"} & record.keys():
+            history, cost = record[f"{stage}_history"], record[f"{stage}_cost"]
+            assert cost["sequences"] == sum(history["sequences"]) == 60 * len(history["epoch"])
+            assert cost["cpu_seconds"] == pytest.approx(sum(history["cpu_seconds"]), abs=0.1)
     # One pretraining run serves both seeds. What is measured is what Python trains.
     model, config = new_model(files.data, 0), PretrainConfig(epochs=1, prefixes_per_user=1)
     assert PretrainConfig(**records["pretrained-pairwise-seed1"]["pretraining"]) == config
@@ -342,6 +346,34 @@ def test_reproduce_finetunes_the_authors_weights_if_it_is_given_them(reproduce, 
     record = json.loads(written["theirs-pointwise-seed0"].read_text())
     assert record["start"] == "theirs" and record["finetuning"]["loss"] == "pointwise"
     assert "pretraining" not in record
+
+
+def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, tmp_path):
+    negatives = s3rec_mini.sample_negatives(*files.data.held_out("test"), files.data.num_items, 9)
+    rows = np.column_stack([np.arange(1, 61), negatives])
+    np.savetxt(tmp_path / "small_sample.txt", rows, fmt="%d")
+    written = reproduce("--seeds", 1, "--negatives", tmp_path)
+    record = json.loads(written["scratch-pairwise-seed0"].read_text())
+    assert record["negatives"] == "small_sample.txt"
+    assert record["sampled"]["metrics"]["HR@10"] == 1  # one of ten candidates
+    drawn = reproduce("--seeds", 2, "--negatives", tmp_path / "results")  # no such file there
+    record = json.loads(drawn["scratch-pairwise-seed1"].read_text())
+    assert record["negatives"] == "99 drawn, seed 0" and record["sampled"]["metrics"]["HR@10"] < 1
+
+
+def test_a_smoke_run_tries_everything_apart_from_the_results(reproduce, monkeypatch, tmp_path):
+    large, _ = planted_structure(250, lengths=(5, 12))
+    monkeypatch.setattr(cli, "load_dataset", {"small": large}.__getitem__)
+    (tmp_path / "results" / "small").mkdir(parents=True)
+    for _ in range(2):  # the second begins anew
+        assert not reproduce("--smoke", "--seeds", 3, "--pretraining-seeds", 3)
+        written = {path.stem: json.loads(path.read_text())
+                   for path in (tmp_path / "runs" / "smoke" / "results" / "small").iterdir()}
+        assert written.keys() == {"pretrained-pairwise-seed0", "scratch-pairwise-seed0"}
+    for record in written.values():
+        assert record["finetuning_cost"]["sequences"] == 200
+        assert record["full"]["metrics"].keys() == record["sampled"]["intervals"].keys()
+    assert written["pretrained-pairwise-seed0"]["pretraining"]["epochs"] == 1
 
 
 def ablation(s3rec, tmp_path, *variations):
@@ -398,7 +430,7 @@ def test_a_results_file_of_other_settings_is_refused_and_kept(reproduce, s3rec, 
     path = reproduce("--seeds", 1)["scratch-pairwise-seed0"]
     before = path.read_bytes()
     again = ["reproduce", "small", "--folder", tmp_path / "results", "--runs", tmp_path / "runs",
-             "--pretraining-epochs", 1, "--seeds", 1]
+             "--pretraining-epochs", 1, "--epochs", 2, "--seeds", 1]
     refused = s3rec(*again, "--prefixes-per-user", 1, "--patience", 3)
     assert refused.code == 1 and "finetuning differs in patience (10, not 3)" in refused.err
     refused = s3rec(*again)

@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import Bomb, full_disk, make_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import s3rec_mini as s3
 from s3rec_mini import encoder
-from s3rec_mini.encoder import Dropout, ModelConfig, S3Rec
+from s3rec_mini.encoder import Dropout, ModelConfig, S3Rec, narrow_slices
 
 SIZES = [  # hidden size, layers, heads, length
     pytest.param(8, 1, 1, 3, id="smallest"),
@@ -194,6 +194,44 @@ def test_states_of_the_newest_items_are_those_of_the_whole_pass(causal, training
     torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(gradients(model, weighed(ours, slice(None))),
                                gradients(model, weighed(expected, slice(None))))
+
+
+@both_directions
+@given(lengths=st.lists(st.integers(1, 10), min_size=1, max_size=130), in_order=st.booleans())
+@settings(max_examples=20)
+def test_states_of_items_alone_are_those_of_the_padded_pass(causal, lengths, in_order):
+    model = make_model()
+    items = padded(sorted(lengths) if in_order else lengths, 10)
+    positions = items.flatten().nonzero().squeeze(1)
+    states = model(items, causal=causal).flatten(0, 1)[positions]
+    ours = model.item_states(items, positions, causal)
+    torch.testing.assert_close(ours, states)
+    torch.testing.assert_close(gradients(model, weighed(ours, slice(None))),
+                               gradients(model, weighed(states, slice(None))))
+
+
+def test_items_alone_are_encoded_elsewhere_as_well():
+    items = padded([10, 6], 10)
+    positions = items.flatten().nonzero().squeeze(1)
+    states = make_model().to("meta").item_states(items.to("meta"), positions.to("meta"))
+    assert states.shape == (16, 8) and states.device.type == "meta"
+
+
+@given(lengths=st.lists(st.integers(0, 50), min_size=1, max_size=300), in_order=st.booleans())
+def test_slices_hold_every_row_once_and_drop_only_padding(lengths, in_order):
+    items = padded(sorted(lengths) if in_order else lengths, 50)
+    slices = narrow_slices(items)
+    rows = torch.cat([F.pad(part, (50 - part.shape[1], 0)) for part in slices])
+    assert rows.equal(items)
+    assert all(part.numel() for part in slices)
+
+
+def test_slices_of_long_tailed_rows_are_mostly_items():
+    # Lengths as in the data: half of them 1 to 4, few of them long.
+    lengths = [1 + int(1.3 / (1 - u)) for u in torch.linspace(0, 0.97, 256).tolist()]
+    slices = narrow_slices(padded(lengths, 50))
+    assert 2 <= len(slices) <= 8
+    assert sum(part.numel() for part in slices) < 2 * sum(lengths) < 0.25 * 256 * 50
 
 
 def test_attention_is_the_softmax_of_scaled_products():

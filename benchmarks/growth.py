@@ -1,0 +1,49 @@
+"""Measure how the cost of a pretraining step grows with each size, the others held fixed.
+
+    python benchmarks/growth.py --results s3rec_mini/data/results/growth.json
+
+Data are random (`planted_structure`), so that every size can be chosen alone. A step is timed as an
+epoch of `s3.pretrain`, its batches drawn included, divided by its steps; the best of several epochs
+after one to warm up. "length" is the longest prefix; prefixes are half as long on average.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import s3rec_mini as s3
+from s3rec_mini.cli import _report
+
+BASE = {"sequences": 100, "length": 20, "items": 4000, "attributes": 400, "hidden size": 64}
+GRID = {
+    "sequences": (10, 25, 50, 100, 200, 400, 800),
+    "length": (2, 5, 10, 20, 30, 40, 50),
+    "items": (1000, 4000, 16000, 64000, 256000),
+    "attributes": (20, 100, 400, 1600, 6400),
+    "hidden size": (16, 32, 64, 128, 256),
+}
+GROUPS, STEPS = 20, 8
+
+
+def seconds_a_step(sizes: dict[str, int], epochs: int = 5) -> float:
+    """Return the seconds of a pretraining step with these sizes."""
+    length = sizes["length"]
+    data, _ = s3.planted_structure(
+        STEPS * sizes["sequences"], GROUPS, sizes["items"] // GROUPS,
+        sizes["attributes"] // GROUPS, lengths=(length + 2, length + 2))
+    model = s3.S3Rec(s3.ModelConfig.for_dataset(data, hidden_size=sizes["hidden size"]))
+    config = s3.PretrainConfig(epochs, batch_size=sizes["sequences"], prefixes_per_user=1)
+    records = s3.pretrain(model, data, config)
+    return min(record["seconds"] for record in records[1:]) / STEPS
+
+
+def main(results: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None):
+    """Vary one size after the other."""
+    measured = {name: {value: seconds_a_step(BASE | {name: value}) for value in values}
+                for name, values in GRID.items()}
+    _report({"base": BASE, "seconds a step": measured}, results)
+
+
+if __name__ == "__main__":
+    typer.run(main)

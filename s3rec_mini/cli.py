@@ -203,6 +203,9 @@ def reproduce(
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
+    if negatives and not negatives.is_dir():
+        raise ValueError(f"{negatives} is no folder: --negatives takes the one that holds the "
+                         f"files NAME_sample.txt")
     if smoke:
         seeds = epochs = pretraining_epochs = 1
         negatives, runs = None, runs / "smoke"

@@ -122,21 +122,37 @@ class SelfAttention(nn.Module):
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         (query,) = self._heads(F.linear(states, weight[:size], bias[:size]))
         key, value = self._heads(F.linear(context, weight[size:], bias[size:]))
+        mixed, weights = self._mix(query, key, value, visible, return_attention)
+        return self.output(mixed), weights  # (B, Q, H)
+
+    def of_slices(self, states: Tensor, visible: list[Tensor]) -> Tensor:
+        """Mix the states of several slices (b, l), laid one after another as (M, H).
+
+        `visible` holds (b, 1, l, l) for each slice. Returns what was mixed, (M, H).
+        """
+        shapes = [(len(sees), sees.shape[-1]) for sees in visible]
+        slices = self.query_key_value(states).split([rows * width for rows, width in shapes])
+        mixed = [self._mix(*self._heads(part.view(*shape, -1)), sees)[0].flatten(0, 1)
+                 for part, shape, sees in zip(slices, shapes, visible, strict=True)]
+        return self.output(torch.cat(mixed))
+
+    def _heads(self, states: Tensor) -> Tensor:
+        """Split (B, L, n·H) into n tensors (B, heads, L, H / heads)."""
+        size = self.output.in_features // self.num_heads
+        return states.unflatten(-1, (-1, self.num_heads, size)).permute(2, 0, 3, 1, 4)
+
+    def _mix(self, query, key, value, visible, return_attention=False):
+        """Attend with queries (B, heads, Q, H / heads) and their keys and values, of L each."""
         weights = None
         # Torch's fused kernels have no dropout on a CPU, so training there takes the plain path.
-        if return_attention or (self.training and states.device.type == "cpu"):
+        if return_attention or (self.training and query.device.type == "cpu"):
             scores = (query / query.shape[-1] ** 0.5) @ key.mT  # (B, heads, Q, L)
             weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
             mixed = self.weight_dropout(weights) @ value  # (B, heads, Q, H / heads)
         else:
             dropout = self.weight_dropout.probability if self.training else 0.0
             mixed = F.scaled_dot_product_attention(query, key, value, visible, dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2)), weights  # (B, Q, H)
-
-    def _heads(self, states: Tensor) -> Tensor:
-        """Split (B, L, n·H) into n tensors (B, heads, L, H / heads)."""
-        size = self.output.in_features // self.num_heads
-        return states.unflatten(-1, (-1, self.num_heads, size)).permute(2, 0, 3, 1, 4)
+        return mixed.transpose(1, 2).flatten(2), weights  # (B, Q, H)
 
 
 class Block(nn.Module):
@@ -155,9 +171,16 @@ class Block(nn.Module):
     def forward(self, states: Tensor, context: Tensor, visible: Tensor,
                 return_attention: bool = False):
         mixed, weights = self.attention(states, context, visible, return_attention)
-        states = self.attention_norm(states + self.dropout(mixed))  # (B, L, H)
-        changed = self.contract(F.gelu(self.expand(states)))  # (B, L, 4H) -> (B, L, H)
-        return self.feed_forward_norm(states + self.dropout(changed)), weights
+        return self._transformed(states, mixed), weights
+
+    def of_slices(self, states: Tensor, visible: list[Tensor]) -> Tensor:
+        """Transform states (M, H) of several slices, as `SelfAttention.of_slices` takes them."""
+        return self._transformed(states, self.attention.of_slices(states, visible))
+
+    def _transformed(self, states: Tensor, mixed: Tensor) -> Tensor:
+        states = self.attention_norm(states + self.dropout(mixed))  # (…, H)
+        changed = self.contract(F.gelu(self.expand(states)))  # (…, 4H) -> (…, H)
+        return self.feed_forward_norm(states + self.dropout(changed))
 
 
 def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:
@@ -184,10 +207,10 @@ def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:
 
 
 def narrow_slices(item_ids: Tensor) -> list[Tensor]:
-    """Cut rows into slices without the columns they do not need, for rows sorted by length.
+    """Cut rows into slices without the columns they do not need.
 
-    A slice holds half of the rows that are left, half of that half and so on, as long as this makes
-    it much narrower and leaves it some tens of rows: every slice has a cost of its own.
+    A slice ends where it would hold more padding than a slice of its own costs. For rows sorted by
+    length that is little padding in few slices.
 
     Parameters
     ----------
@@ -199,18 +222,15 @@ def narrow_slices(item_ids: Tensor) -> list[Tensor]:
     list of Tensor
         (b, l) each, together the rows of `item_ids` in their order.
     """
-    widths = (item_ids != 0).sum(1).clamp(min=1).tolist()
-    slices, start = [], 0
-    while start < len(widths):
-        stop = len(widths)
-        while stop - start > 32:
-            half = (start + stop) // 2
-            if max(widths[start:half]) > 0.6 * max(widths[start:stop]):
-                break
-            stop = half
-        slices.append(item_ids[start:stop, -max(widths[start:stop]) :])
-        start = stop
-    return slices
+    most_padding = 64  # places; half or twice as many make finetuning no faster
+    slices, start, width, items = [], 0, 1, 0
+    lengths = (item_ids != 0).sum(1).tolist()
+    for row, length in enumerate(lengths):
+        if row > start and (row + 1 - start) * max(width, length) - items - length > most_padding:
+            slices.append(item_ids[start:row, -width:])
+            start, width, items = row, 1, 0
+        width, items = max(width, length), items + length
+    return [*slices, item_ids[start:, -width:]]
 
 
 class S3Rec(nn.Module):
@@ -280,7 +300,7 @@ class S3Rec(nn.Module):
             right.
         """
         self._check(item_ids)
-        states = self._embedded(self.item_embedding(item_ids))  # (B, L, H)
+        states = self._embedded(item_ids, self._newest_positions(item_ids))  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         attention = []
         for block in self.blocks:
@@ -312,15 +332,14 @@ class S3Rec(nn.Module):
             return self(item_ids, causal).flatten(0, 1)[positions]
         self._check(item_ids)
         slices = narrow_slices(item_ids)
-        # One look-up for all of them, as each makes a gradient of the size of the table.
-        embedded = self.item_embedding(torch.cat([ids.flatten() for ids in slices]))
-        states = []
-        for ids, rows in zip(slices, embedded.split([ids.numel() for ids in slices]), strict=True):
-            part, visible = self._embedded(rows.view(*ids.shape, -1)), visible_keys(ids, causal)
-            for block in self.blocks:
-                part, _ = block(part, part, visible)
-            states.append(part[ids != 0])
-        return torch.cat(states)
+        ids = torch.cat([part.flatten() for part in slices])  # (M,)
+        positions = torch.cat([self._newest_positions(part).repeat(len(part), 1)
+                               for part in slices])  # (M, H)
+        states = self._embedded(ids, positions)
+        visible = [visible_keys(part, causal) for part in slices]
+        for block in self.blocks:
+            states = block.of_slices(states, visible)
+        return states[ids != 0]
 
     def newest_states(self, item_ids: Tensor, whole: int = 0, causal: bool = False):
         """Encode sequences of which all but the first `whole` are wanted at the newest item only.
@@ -343,7 +362,7 @@ class S3Rec(nn.Module):
             ``model(item_ids, causal)[whole:, -1]`` are.
         """
         self._check(item_ids)
-        states = self._embedded(self.item_embedding(item_ids))  # (B, L, H)
+        states = self._embedded(item_ids, self._newest_positions(item_ids))  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         for block in self.blocks[:-1]:
             states, _ = block(states, states, visible)
@@ -353,9 +372,11 @@ class S3Rec(nn.Module):
         newest, _ = self.blocks[-1](others[:, -1:], others, others_see[:, :, -1:])
         return first, newest[:, 0]
 
-    def _embedded(self, items: Tensor) -> Tensor:
-        positions = self.position_embedding.weight[-items.shape[1] :]  # (L, H), newest last
-        return self.dropout(self.embedding_norm(items + positions))  # (B, L, H)
+    def _newest_positions(self, item_ids: Tensor) -> Tensor:
+        return self.position_embedding.weight[-item_ids.shape[1] :]  # (L, H), newest last
+
+    def _embedded(self, item_ids: Tensor, positions: Tensor) -> Tensor:
+        return self.dropout(self.embedding_norm(self.item_embedding(item_ids) + positions))
 
     def score(self, states: Tensor, candidates: Tensor | None = None) -> Tensor:
         """Score items as the next one by the product e_iᵀ F_t (equation 9).

@@ -495,6 +495,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, fi
     ("recommend CSV MODEL 99999", "99999"),
     ("recommend CSV MODEL film-3 --k 0", "film-3.*did you mean 'film 3'"),
     ("reproduce Beautee", "no dataset 'Beautee'"),
+    ("reproduce LastFM --negatives MODEL", "no folder"),
     ("ablate movielens-small --variation without-sleep", "no variation without-sleep: choose from"),
 ])
 def test_bad_input_is_one_line_that_says_what_is_wrong(

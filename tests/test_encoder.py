@@ -197,10 +197,11 @@ def test_states_of_the_newest_items_are_those_of_the_whole_pass(causal, training
 
 
 @both_directions
+@pytest.mark.parametrize("training", [True, False])  # the plain attention and the fused one
 @given(lengths=st.lists(st.integers(1, 10), min_size=1, max_size=130), in_order=st.booleans())
-@settings(max_examples=20)
-def test_states_of_items_alone_are_those_of_the_padded_pass(causal, lengths, in_order):
-    model = make_model()
+@settings(max_examples=10)
+def test_states_of_items_alone_are_those_of_the_padded_pass(causal, training, lengths, in_order):
+    model = make_model().train(training)
     items = padded(sorted(lengths) if in_order else lengths, 10)
     positions = items.flatten().nonzero().squeeze(1)
     states = model(items, causal=causal).flatten(0, 1)[positions]

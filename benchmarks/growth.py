@@ -3,8 +3,9 @@
     python benchmarks/growth.py --results s3rec_mini/data/results/growth.json
 
 Data are random (`planted_structure`), so that every size can be chosen alone. A step is timed as an
-epoch of `s3.pretrain`, its batches drawn included, divided by its steps; the best of several epochs
-after one to warm up. "length" is the longest prefix; prefixes are half as long on average.
+epoch of `s3.pretrain`, its batches drawn included, divided by its steps, the best of several
+epochs; and set against a step of the base sizes timed right before and after, as the speed of a
+machine drifts. "length" is the longest prefix; prefixes are half as long on average.
 """
 
 from pathlib import Path
@@ -23,27 +24,32 @@ GRID = {
     "attributes": (20, 100, 400, 1600, 6400),
     "hidden size": (16, 32, 64, 128, 256),
 }
-GROUPS, STEPS = 20, 8
+GROUPS, STEPS, EPOCHS = 20, 8, 5
 
 
-def seconds_a_step(sizes: dict[str, int], epochs: int = 8) -> float:
+def seconds_a_step(sizes: dict[str, int]) -> float:
     """Return the seconds of a pretraining step with these sizes."""
     length = sizes["length"]
     data, _ = s3.planted_structure(
         STEPS * sizes["sequences"], GROUPS, sizes["items"] // GROUPS,
         sizes["attributes"] // GROUPS, lengths=(length + 2, length + 2))
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data, hidden_size=sizes["hidden size"]))
-    config = s3.PretrainConfig(epochs, batch_size=sizes["sequences"], prefixes_per_user=1)
+    config = s3.PretrainConfig(EPOCHS, batch_size=sizes["sequences"], prefixes_per_user=1)
     records = s3.pretrain(model, data, config)
     return min(record["seconds"] for record in records[1:]) / STEPS
 
 
 def main(results: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None):
     """Vary one size after the other."""
-    seconds_a_step(BASE)  # the first steps of a process are slow
-    measured = {name: {value: seconds_a_step(BASE | {name: value}) for value in values}
-                for name, values in GRID.items()}
-    _report({"base": BASE, "seconds a step": measured}, results)
+    base = [seconds_a_step(BASE) for _ in range(2)][1:]  # the first steps of a process are slow
+    growth: dict[str, dict[int, float]] = {}
+    for name, values in GRID.items():
+        for value in values:
+            seconds = seconds_a_step(BASE | {name: value})
+            base.append(seconds_a_step(BASE))
+            growth.setdefault(name, {})[value] = round(seconds / min(base[-2:]), 3)
+    _report({"base": BASE, "seconds of a base step": [min(base), max(base)], "growth": growth},
+            results)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import s3rec_mini as s3
 DATA = Path(s3.__file__).parent / "data"
 RESULTS = DATA / "results"
 RUNS = {path: path.parent.relative_to(RESULTS).as_posix()
-        for path in sorted(RESULTS.rglob("*.json"))}
+        for path in sorted(RESULTS.rglob("*.json")) if path.parent != RESULTS}
 PROTOCOLS = ("full", "sampled")
 
 
@@ -41,6 +41,14 @@ def test_a_results_file_says_where_it_comes_from_and_agrees_with_itself(path):
     stopped = len(history["epoch"]) < run["finetuning"]["epochs"]
     best = max(range(len(history["epoch"])), key=history["validation.MRR"].__getitem__)
     assert not stopped or len(history["epoch"]) - 1 - best >= run["finetuning"]["patience"] - 1
+
+
+def test_the_growth_benchmark_says_where_it_comes_from_and_measured_its_base():
+    measured = json.loads((RESULTS / "growth.json").read_text())
+    assert measured["command"].startswith("growth.py ") and len(measured["commit"]) == 40
+    assert measured["growth"].keys() == measured["base"].keys()
+    for name, growth in measured["growth"].items():  # the base is one of the sizes: ratio 1
+        assert growth[str(measured["base"][name])] == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("folder", sorted(set(RUNS.values())))

@@ -191,8 +191,8 @@ def reproduce(
     epochs: Epochs = FinetuneConfig.epochs,
     loss: Loss = FinetuneConfig.loss,
     patience: Patience = FinetuneConfig.patience,
-    negatives: _option(Path | None, "Folder of the authors' NAME_sample.txt; where there is none, "
-                       "99 are drawn for each user.") = None,
+    negatives: _option(Path | None, "The authors' NAME_sample.txt, or a folder that may hold one; 99 "
+                       "are drawn for each user without it.") = None,
     smoke: Annotated[bool, typer.Option(
         "--smoke", help="Try everything in a minute: 200 users, a seed, an epoch a stage. "
                         "Its files go to the folder smoke of --runs.")] = False,
@@ -203,9 +203,6 @@ def reproduce(
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    if negatives and not negatives.is_dir():
-        raise ValueError(f"{negatives} is no folder: --negatives takes the one that holds the "
-                         f"files NAME_sample.txt")
     if smoke:
         seeds = epochs = pretraining_epochs = 1
         negatives, runs = None, runs / "smoke"
@@ -215,7 +212,10 @@ def reproduce(
         dataset = load_dataset(name)
         if smoke:
             dataset = dataset.subset(np.arange(min(200, dataset.num_users)))
-        file = negatives / f"{name}_sample.txt" if negatives else None
+        file = negatives
+        if negatives and negatives.is_dir():
+            file = negatives / f"{name}_sample.txt"
+            file = file if file.exists() else None
         for seed in range(seeds):
             finetuning = FinetuneConfig(epochs, patience, loss=loss, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
@@ -229,8 +229,8 @@ def reproduce(
                     model, origin = _started(dataset, pretraining, seed, runs / name)
                 else:
                     model, origin = official.load_checkpoint(weights, dataset), {}
-                _, result = _finetuned(model, dataset, dataset, finetuning, runs / name / path.stem,
-                                       file if file and file.exists() else None)
+                _, result = _finetuned(model, dataset, dataset, finetuning,
+                                       runs / name / path.stem, file)
                 _report({"dataset": name, "start": start, **origin, **result}, path)
 
 

@@ -191,8 +191,8 @@ def reproduce(
     epochs: Epochs = FinetuneConfig.epochs,
     loss: Loss = FinetuneConfig.loss,
     patience: Patience = FinetuneConfig.patience,
-    negatives: _option(Path | None, "The authors' NAME_sample.txt, or a folder that may hold one; 99 "
-                       "are drawn for each user without it.") = None,
+    negatives: _option(Path | None, "The authors' NAME_sample.txt, or a folder that may hold one; "
+                       "99 are drawn for each user without it.") = None,
     smoke: Annotated[bool, typer.Option(
         "--smoke", help="Try everything in a minute: 200 users, a seed, an epoch a stage. "
                         "Its files go to the folder smoke of --runs.")] = False,

@@ -212,10 +212,7 @@ def reproduce(
         dataset = load_dataset(name)
         if smoke:
             dataset = dataset.subset(np.arange(min(200, dataset.num_users)))
-        file = negatives
-        if negatives and negatives.is_dir():
-            file = negatives / f"{name}_sample.txt"
-            file = file if file.exists() else None
+        file = _sample_file(negatives, name)
         for seed in range(seeds):
             finetuning = FinetuneConfig(epochs, patience, loss=loss, seed=seed)
             for start in ("scratch", weights.stem if weights else "pretrained"):
@@ -393,6 +390,14 @@ def _new_model(dataset, seed: int, **sizes) -> S3Rec:
 
 def _negatives(path: Path | None, dataset):
     return official.load_negatives(path, dataset) if path else 99
+
+
+def _sample_file(negatives: Path | None, name: str) -> Path | None:
+    """Find a dataset's file of negatives: the one named, or that of a folder if it holds one."""
+    if negatives is None or not negatives.is_dir():
+        return negatives
+    file = negatives / f"{name}_sample.txt"
+    return file if file.exists() else None
 
 
 def _pairs(options: list[str] | None) -> dict[str, str]:

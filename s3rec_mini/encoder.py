@@ -333,9 +333,8 @@ class S3Rec(nn.Module):
         self._check(item_ids)
         slices = narrow_slices(item_ids)
         ids = torch.cat([part.flatten() for part in slices])  # (M,)
-        positions = torch.cat([self._newest_positions(part).repeat(len(part), 1)
-                               for part in slices])  # (M, H)
-        states = self._embedded(ids, positions)
+        places = [self._newest_positions(part).repeat(len(part), 1) for part in slices]
+        states = self._embedded(ids, torch.cat(places))  # (M, H)
         visible = [visible_keys(part, causal) for part in slices]
         for block in self.blocks:
             states = block.of_slices(states, visible)

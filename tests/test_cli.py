@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -337,6 +338,51 @@ def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files,
     reproduce("--seeds", 2)
     after = {name: path.read_bytes() for name, path in written.items()}
     assert after == before
+
+
+KILLED = """
+import os, signal, sys
+from s3rec_mini import cli, planted_structure, training
+
+cli.load_dataset = lambda name: planted_structure(num_users=60, lengths=(18, 20))[0]
+left, save = int(sys.argv.pop(1)), training._Checkpoint.save
+
+def save_and_die(*arguments):
+    global left
+    save(*arguments)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+training._Checkpoint.save = save_and_die
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_reproduction_killed_again_and_again_ends_with_the_numbers_of_an_unbroken_one(tmp_path):
+    def run(name, saves):
+        folder = str(tmp_path / name)
+        return in_a_process(KILLED, str(saves), "reproduce", "planted", "--seeds", "1",
+                            "--pretraining-epochs", "2", "--epochs", "2",
+                            "--folder", folder, "--runs", f"{folder}/runs")
+
+    def numbers(name):
+        records = {path.stem: json.loads(path.read_text())
+                   for path in (tmp_path / name / "planted").iterdir()}
+        for record in records.values():
+            for stage in ("pretraining", "finetuning"):
+                for taken in ("seconds", "cpu_seconds"):
+                    record.get(f"{stage}_cost", {}).pop(taken, None)
+                    record.get(f"{stage}_history", {}).pop(taken, None)
+            del record["command"]
+        return records
+
+    assert run("whole", 0).returncode == 0
+    for _ in range(3):  # within and at the end of scratch's finetuning, and within pretraining
+        assert run("broken", 1).returncode == -signal.SIGKILL
+    assert run("broken", 0).returncode == 0
+    assert len(numbers("whole")) == 2 and numbers("broken") == numbers("whole")
 
 
 def test_reproduce_finetunes_the_authors_weights_if_it_is_given_them(reproduce, files, tmp_path):

@@ -11,12 +11,12 @@ SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_che
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test book serve lint repository constraints clean
+.PHONY: help test book serve lint assignments grade grades repository constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them)
+test: $(VENV)/.test $(VENV)/.grading ## run the package's tests (ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest -q $(ARGS)
 
 book: _build/.book ## execute the notebooks and render the book into _build/html
@@ -24,6 +24,16 @@ book: _build/.book ## execute the notebooks and render the book into _build/html
 
 serve: book ## read the book at http://localhost:8000 (PORT=… for another)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+
+assignments: $(VENV)/.grading ## build the student versions into _build/assignments (COURSE_SEED=2027 for other numbers)
+	$(BIN)/python -m grading build --seed $(or $(COURSE_SEED),2026)
+
+grade: $(VENV)/.grading ## grade a folder of notebooks: make grade SUBMITTED=dir (ROSTER=canvas.csv for a Canvas file)
+	@test -n '$(SUBMITTED)' || { echo "usage: make grade SUBMITTED=folder-of-notebooks [ROSTER=canvas.csv]"; exit 2; }
+	$(BIN)/python -m grading grade '$(SUBMITTED)' $(if $(ROSTER),--roster '$(ROSTER)')
+
+grades: $(VENV)/.grading ## write the grade tables and feedback again, after grading by hand
+	$(BIN)/python -m grading export $(if $(ROSTER),--roster '$(ROSTER)')
 
 lint: $(VENV)/.test ## check the code's style with ruff
 	$(BIN)/python -m ruff check .

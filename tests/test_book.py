@@ -15,7 +15,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb")
+                  if not {".ipynb_checkpoints", "assignments"} & set(p.parts))
 LONGEST_CELL = 12  # lines of code
 every_chapter = pytest.mark.parametrize(
     "path", CHAPTERS, ids=lambda path: path.relative_to(BOOK).with_suffix("").as_posix()
@@ -42,7 +43,7 @@ def test_every_page_is_in_the_table_of_contents_and_the_other_way_round():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf8"))
     listed = [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
     pages = [*CHAPTERS, *BOOK.rglob("*.md")]
-    pages = [p for p in pages if not {"assignments", ".ipynb_checkpoints"} & set(p.parts)]
+    pages = [p for p in pages if ".ipynb_checkpoints" not in p.parts]
     found = [page.relative_to(ROOT).with_suffix("").as_posix() for page in pages]
     assert sorted(listed) == sorted(found)
 

@@ -1,0 +1,1 @@
+"""Build the assignments' student versions and grade what comes back, on nbgrader."""

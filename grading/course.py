@@ -1,0 +1,124 @@
+"""The course on disk, as nbgrader lays it out, and the commands of nbgrader that work on it."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook
+
+from .collect import grade_id
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "book" / "assignments"
+# nbgrader calls alembic, which lies beside this Python.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+SEED_LINE = "COURSE_SEED = 2026"  # in the cell "setup" of every notebook
+
+CONFIG = """
+c = get_config()
+c.CourseDirectory.root = {folder!r}
+c.CourseDirectory.course_id = "s3rec"
+c.ClearSolutions.code_stub = {{"python": "# your code here\\nraise NotImplementedError"}}
+c.ClearSolutions.text_stub = "*Your answer here.*"
+c.OverwriteCells.add_missing_cells = True
+c.Autograde.autograde_preprocessors = [
+    "grading.examiner.Examine", "nbgrader.preprocessors.IgnorePattern",
+    "nbconvert.preprocessors.ClearMetadataPreprocessor", "nbgrader.preprocessors.LimitOutput",
+    "nbgrader.preprocessors.SaveAutoGrades", "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.LimitOutput.max_lines = 200
+c.GenerateFeedback.preprocessors = [
+    "nbgrader.preprocessors.GetGrades", "nbgrader.preprocessors.ClearHiddenTests",
+    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+]
+c.HTMLExporter.sanitize_html = True
+"""
+
+
+@dataclass(frozen=True)
+class Course:
+    """A folder in which nbgrader finds everything.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `source`, `release`, `submitted`, `autograded`, `feedback` and the gradebook.
+    """
+
+    folder: Path
+
+    @property
+    def gradebook(self) -> str:
+        """The address of nbgrader's database."""
+        return f"sqlite:///{self.folder / 'gradebook.db'}"
+
+    @property
+    def assignments(self) -> list[str]:
+        """Names of the assignments that were built."""
+        return sorted(path.name for path in (self.folder / "release").glob("*") if path.is_dir())
+
+    def notebook(self, step: str, assignment: str, student: str = "") -> Path:
+        """Return where a notebook lies in one of nbgrader's steps."""
+        return self.folder / step / student / assignment / f"{assignment}.ipynb"
+
+    def note(self, assignment: str, student: str) -> str:
+        """Return what was noted about a submission, or ""."""
+        path = self._note(assignment, student)
+        return path.read_text() if path.exists() else ""
+
+    def write_note(self, assignment: str, student: str, note: str) -> None:
+        """Note something about a submission, instead of what was noted before."""
+        path = self._note(assignment, student)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(note)
+
+    def _note(self, assignment: str, student: str) -> Path:
+        return self.folder / "notes" / f"{assignment}-{student}.txt"
+
+    def nbgrader(self, *arguments: str, seconds: float = 600) -> subprocess.CompletedProcess:
+        """Run a command of nbgrader's in a process of its own."""
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
+            "JUPYTER_PLATFORM_DIRS": "1",
+        }
+        return subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=self.folder,
+                              env=environment, capture_output=True, text=True, timeout=seconds)
+
+
+def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
+    """Build the student version of every notebook, with a course's seed, and its gradebook.
+
+    Raises
+    ------
+    ValueError
+        If a notebook lacks the line with the seed, or nbgrader refuses it.
+    """
+    course = Course(folder.resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "nbgrader_config.py").write_text(CONFIG.format(folder=str(course.folder)))
+    for path in sorted(notebooks.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        setup = next((cell for cell in notebook.cells if grade_id(cell) == "setup"), None)
+        if setup is None or SEED_LINE not in setup.source:
+            raise ValueError(f'{path} has no cell "setup" with the line {SEED_LINE}')
+        setup.source = setup.source.replace(SEED_LINE, f"COURSE_SEED = {seed}")
+        source = course.notebook("source", path.stem)
+        source.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, source)
+        done = course.nbgrader("generate_assignment", path.stem, "--force")
+        if done.returncode:
+            raise ValueError(f"nbgrader refuses {path}: {done.stderr}")
+    return course
+
+
+def questions(course: Course, assignment: str) -> dict[str, float]:
+    """Return the points of every question, in the notebook's order."""
+    with Gradebook(course.gradebook) as gradebook:
+        points = {cell.name: cell.max_score
+                  for cell in gradebook.find_notebook(assignment, assignment).grade_cells}
+    source = nbformat.read(course.notebook("source", assignment), as_version=4)
+    return {name: points[name] for name in map(grade_id, source.cells) if name in points}

@@ -1,0 +1,239 @@
+"""Grade a notebook with nbgrader, the tests outside the student's reach.
+
+nbgrader runs tests in the kernel that ran the student's code, where they can be read, patched and
+hooked. Here the kernel runs, in its sandbox, everything but the tests; each test runs in the
+grader's own process. A name that the student defined stands there for a thing in the kernel: a
+value is fetched when the test begins, a function is called there with the test's arguments, and its
+result (and gradient) comes back as plain numbers. So expected values never enter the student's
+process, and what is patched there stays there.
+"""
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import torch
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_code_cell, new_output
+from nbgrader.preprocessors import Execute
+from nbgrader.utils import is_grade, is_solution
+from traitlets import Unicode
+
+from . import wire
+from .collect import grade_id
+from .sandbox import SandboxedKernelManager
+
+ANSWER = "application/x-s3rec-answer+json"
+OUTPUT = 20 * 2**20  # bytes of output a cell that are kept
+SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
+STUB = f"""
+def _examined(name, arguments=None, gradient=None):
+    import torch
+    from IPython.display import display
+    space = get_ipython().user_ns
+    if name not in space:
+        answer = {{"missing": True}}
+    elif arguments is None:
+        function = callable(space[name])
+        answer = {{"function": True}} if function else {{"value": _wire.dumps(space[name])}}
+    else:
+        arguments = _wire.loads(arguments, space)
+        if gradient is None:
+            answer = {{"value": _wire.dumps(space[name](*arguments))}}
+        else:
+            wanted = [a.requires_grad_() for a in arguments
+                      if isinstance(a, torch.Tensor) and a.is_floating_point()]
+            result = space[name](*arguments)
+            weights = _wire.loads(gradient, space)
+            slopes = torch.autograd.grad((result * weights).sum(), wanted, allow_unused=True)
+            answer = {{"value": _wire.dumps(list(slopes))}}
+    display({{"{ANSWER}": answer}}, raw=True)
+"""
+
+
+class Examine(Execute):
+    """nbgrader's `Execute`, with the kernel in a sandbox and the tests outside it."""
+
+    source = Unicode(help="The teacher's notebook, solutions and hidden tests included.").tag(
+        config=True)
+
+    def __init__(self, **settings):
+        unsafe = os.environ.get("UNSANDBOXED") == "1"
+        manager = AsyncKernelManager if unsafe else SandboxedKernelManager
+        super().__init__(kernel_manager_class=manager, **settings)
+
+    def preprocess(self, nb, resources, km=None):
+        """Run a submission; called by nbgrader."""
+        self.dead = False
+        self.examination = None
+        self.late = error("TookTooLong", f"this took longer than {self.timeout} seconds")
+        self.error_on_timeout = {key: self.late[key] for key in ("ename", "evalue", "traceback")}
+        teacher = nbformat.read(self.source, as_version=4)
+        self.answers = answers_of(teacher)
+        self.setup = next(cell.source for cell in teacher.cells if grade_id(cell) == "setup")
+        return super().preprocess(nb, resources, km)
+
+    def preprocess_cell(self, cell, resources, index):
+        """Run one cell in the kernel, or, if it is a test, here."""
+        if cell.cell_type != "code":
+            return cell, resources
+        if self.examination is None:
+            self._execute(self._stub(), index)
+            self.examination = Examination(self.setup, self.answers, self._ask)
+        if is_grade(cell) and not is_solution(cell):
+            cell.outputs = self.examination.outputs_of(cell.source)
+            cell.execution_count = None
+        else:
+            self._execute(cell, index)
+            cell.outputs = [plain(output) for output in cell.outputs]
+        return cell, resources
+
+    def process_message(self, msg, cell, cell_index):
+        """Keep an output, unless the cell has printed too much already."""
+        if msg["msg_type"] in ("stream", "display_data", "execute_result", "error"):
+            self.printed += len(json.dumps(msg["content"]))
+            if self.printed > OUTPUT:
+                return None
+        return super().process_message(msg, cell, cell_index)
+
+    def _execute(self, cell, index):
+        """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
+        self.printed = 0
+        if not self.dead:
+            try:
+                self.execute_cell(cell, index, store_history=False)
+                return
+            except CellTimeoutError:  # it kept printing after it was stopped
+                cell.outputs = [*cell.outputs[:1], self.late]
+                return
+            except DeadKernelError:
+                self.dead = True
+                message = "this cell ended Python itself: too much memory, or an exit"
+        else:
+            message = "not run: an earlier cell had ended Python"
+        cell.outputs = [error("KernelDied", message)]
+
+    def _stub(self):
+        text = Path(wire.__file__).read_text()
+        return new_code_cell(f"import types\n_wire = types.ModuleType('_wire')\n"
+                             f"exec({text!r}, _wire.__dict__)\n{STUB}")
+
+    def _ask(self, *arguments) -> dict:
+        """Call `_examined` in the kernel."""
+        cell = new_code_cell(f"_examined(*{arguments!r})")
+        self._execute(cell, 0)
+        for output in cell.outputs:
+            if ANSWER in output.get("data", {}):
+                return output["data"][ANSWER]
+        failed = [output for output in cell.outputs if output.output_type == "error"]
+        raise StudentError(f"{failed[-1].ename}: {failed[-1].evalue}" if failed else
+                           "it printed too much or hid its result")
+
+
+class StudentError(Exception):
+    """What went wrong in the student's code, as the examiner says it."""
+
+
+class Examination:
+    """Runs tests on what `ask` finds in a student's kernel.
+
+    Parameters
+    ----------
+    setup : str
+        The notebook's cell "setup", which tests may rely on.
+    answers : set of str
+        The names that a student is asked to define.
+    ask : callable
+        Asks the kernel, as `_examined` there answers.
+    """
+
+    def __init__(self, setup: str, answers: set[str], ask):
+        self.answers, self.ask = answers, ask
+        self.space = {"__name__": "examination"}
+        exec(compile(setup, "setup", "exec"), self.space)
+
+    def outputs_of(self, test: str) -> list:
+        """Run a test; return a notebook cell's outputs, none if it passed."""
+        tree = ast.parse(test)
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & self.answers
+        try:
+            space = self.space | {name: self._fetched(name) for name in sorted(used)}
+            exec(compile(tree, "test", "exec"), space)
+        except Exception as wrong:
+            # The message alone: a traceback would show the hidden test.
+            return [error(type(wrong).__name__, str(wrong) or "the test failed")]
+        return []
+
+    def _fetched(self, name: str):
+        answer = self.ask(name)
+        if answer.get("missing"):
+            raise StudentError(f"{name} is not defined: is its cell there, and did it run?")
+        if answer.get("function"):
+            return self._function(name)
+        return wire.loads(answer["value"], {})
+
+    def _function(self, name: str):
+        def function(*arguments):
+            if any(isinstance(a, torch.Tensor) and a.requires_grad for a in arguments):
+                return _Remote.apply(function, *arguments)
+            return function.call(*arguments)
+
+        def call(*arguments, gradient=None):
+            asked = [name, wire.dumps(list(arguments))]
+            try:
+                answer = self.ask(*asked, *([] if gradient is None else [wire.dumps(gradient)]))
+            except StudentError as wrong:
+                raise StudentError(f"{name}(…) raised {wrong}") from None
+            return wire.loads(answer["value"], {})
+
+        function.__name__, function.call = name, call
+        return function
+
+
+class _Remote(torch.autograd.Function):
+    """A student's function as a node of the examiner's graph."""
+
+    @staticmethod
+    def forward(context, function, *arguments):
+        context.function, context.arguments = function, arguments
+        return function.call(*arguments)
+
+    @staticmethod
+    def backward(context, gradient):
+        slopes = iter(context.function.call(*context.arguments, gradient=gradient))
+        return (None, *(next(slopes) if isinstance(a, torch.Tensor) and a.is_floating_point()
+                        else None for a in context.arguments))
+
+
+def answers_of(teacher) -> set[str]:
+    """Return the names that a student is asked to define: those that the solutions define."""
+    return {name for cell in teacher.cells if is_solution(cell) and cell.cell_type == "code"
+            for name in defined_names(cell.source)}
+
+
+def defined_names(source: str) -> set[str]:
+    """Return the names that a cell defines at its top level."""
+    names = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target)
+                      if isinstance(part, ast.Name)}
+    return names
+
+
+def error(name: str, message: str):
+    """Return an error as a notebook shows it."""
+    return new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"])
+
+
+def plain(output):
+    """Return an output without what a browser would run."""
+    if "data" in output:
+        output.data = {kind: output.data[kind] for kind in SHOWN if kind in output.data}
+    return output

@@ -61,6 +61,7 @@ def grade(
     if os.environ.get("UNSANDBOXED") != "1":
         sandbox.check()
     found = submissions(submitted, made.assignments)
+
     def graded(key):
         return grade_one(made, *key, found[key], cell_seconds, seconds)
 

@@ -10,13 +10,12 @@ import resource
 import sys
 from pathlib import Path
 
-from .course import ROOT, Course
+from .course import Course
 from .sandbox import MEMORY
 
 CELL_SECONDS = 150  # for a cell, or a test's call of a student's function
 SECONDS = 900  # for a submission
 
-os.environ["PYTHONPATH"] = str(ROOT)  # for the server, which imports this package
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["nbgrader.apps", "grading.examiner"])
 

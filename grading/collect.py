@@ -39,7 +39,7 @@ def read_submission(path: Path):
 
 def merged(release, submission):
     """Return the student version `release` with the answers and added cells of `submission`."""
-    known = {grade_id(cell): cell for cell in release.cells if grade_id(cell)}
+    known = by_name(release)
     answers, added, place = {}, {}, None
     for cell in submission.cells:
         name = grade_id(cell)
@@ -63,6 +63,11 @@ def grade_id(cell) -> str | None:
     """Return the name that nbgrader knows a cell by."""
     metadata = cell.metadata.get("nbgrader", {})
     return metadata.get("grade_id") if isinstance(metadata, dict) else None
+
+
+def by_name(notebook) -> dict:
+    """Return the cells that nbgrader knows, by their names."""
+    return {grade_id(cell): cell for cell in notebook.cells if grade_id(cell)}
 
 
 def _plain(cells):

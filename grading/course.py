@@ -9,11 +9,12 @@ from pathlib import Path
 import nbformat
 from nbgrader.api import Gradebook
 
-from .collect import grade_id
+from .collect import by_name
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "book" / "assignments"
-# nbgrader calls alembic, which lies beside this Python.
+# Processes started from here import this package, and call alembic, which lies beside this Python.
+os.environ["PYTHONPATH"] = str(ROOT)
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 SEED_LINE = "COURSE_SEED = 2026"  # in the cell "setup" of every notebook
 
@@ -23,7 +24,6 @@ c.CourseDirectory.root = {folder!r}
 c.CourseDirectory.course_id = "s3rec"
 c.ClearSolutions.code_stub = {{"python": "# your code here\\nraise NotImplementedError"}}
 c.ClearSolutions.text_stub = "*Your answer here.*"
-c.OverwriteCells.add_missing_cells = True
 c.Autograde.autograde_preprocessors = [
     "grading.examiner.Examine", "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor", "nbgrader.preprocessors.LimitOutput",
@@ -79,14 +79,13 @@ class Course:
     def _note(self, assignment: str, student: str) -> Path:
         return self.folder / "notes" / f"{assignment}-{student}.txt"
 
-    def nbgrader(self, *arguments: str, seconds: float = 600) -> subprocess.CompletedProcess:
+    def nbgrader(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a command of nbgrader's in a process of its own."""
         environment = os.environ | {
-            "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
-            "JUPYTER_PLATFORM_DIRS": "1",
+            "JUPYTER_CONFIG_DIR": str(self.folder / "config"), "JUPYTER_PLATFORM_DIRS": "1",
         }
         return subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=self.folder,
-                              env=environment, capture_output=True, text=True, timeout=seconds)
+                              env=environment, capture_output=True, text=True)
 
 
 def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
@@ -102,7 +101,7 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     (folder / "nbgrader_config.py").write_text(CONFIG.format(folder=str(course.folder)))
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        setup = next((cell for cell in notebook.cells if grade_id(cell) == "setup"), None)
+        setup = by_name(notebook).get("setup")
         if setup is None or SEED_LINE not in setup.source:
             raise ValueError(f'{path} has no cell "setup" with the line {SEED_LINE}')
         setup.source = setup.source.replace(SEED_LINE, f"COURSE_SEED = {seed}")
@@ -121,4 +120,4 @@ def questions(course: Course, assignment: str) -> dict[str, float]:
         points = {cell.name: cell.max_score
                   for cell in gradebook.find_notebook(assignment, assignment).grade_cells}
     source = nbformat.read(course.notebook("source", assignment), as_version=4)
-    return {name: points[name] for name in map(grade_id, source.cells) if name in points}
+    return {name: points[name] for name in by_name(source) if name in points}

@@ -23,7 +23,7 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets import Unicode
 
 from . import wire
-from .collect import grade_id
+from .collect import by_name
 from .sandbox import SandboxedKernelManager
 
 ANSWER = "application/x-s3rec-answer+json"
@@ -73,7 +73,7 @@ class Examine(Execute):
         self.error_on_timeout = {key: self.late[key] for key in ("ename", "evalue", "traceback")}
         teacher = nbformat.read(self.source, as_version=4)
         self.answers = answers_of(teacher)
-        self.setup = next(cell.source for cell in teacher.cells if grade_id(cell) == "setup")
+        self.setup = by_name(teacher)["setup"].source
         return super().preprocess(nb, resources, km)
 
     def preprocess_cell(self, cell, resources, index):

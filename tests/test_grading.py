@@ -23,7 +23,7 @@ from nbgrader.utils import is_grade  # noqa: E402
 
 from grading import wire  # noqa: E402
 from grading.__main__ import submissions  # noqa: E402
-from grading.collect import grade_id, merged  # noqa: E402
+from grading.collect import by_name, grade_id, merged  # noqa: E402
 from grading.course import NOTEBOOKS, build, questions  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.tables import canvas_table  # noqa: E402
@@ -62,20 +62,19 @@ def solved(course, assignment):
 def filled(course, assignment, answers):
     """Return a solved notebook with other answers in the cells that `answers` names."""
     notebook = solved(course, assignment)
-    cells = {grade_id(cell): cell for cell in notebook.cells}
+    cells = by_name(notebook)
     for name, source in answers.items():
         cells[name].source = source.strip("\n")
     return notebook
 
 
-def grade(course, folder, *options, environment=None):
-    """Grade a folder as `make grade` does; return grades.csv and what was printed."""
+def grade(course, folder, *options):
+    """Grade a folder as `make grade` does; return grades.csv."""
     command = [sys.executable, "-m", "grading", "grade", str(folder), "--course",
                str(course.folder), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    frame = pd.read_csv(course.folder / "grades.csv", index_col="student").fillna({"note": ""})
-    return frame, done.stderr
+    return pd.read_csv(course.folder / "grades.csv", index_col="student").fillna({"note": ""})
 
 
 VALUES = st.recursive(
@@ -210,7 +209,7 @@ def lost_here(notebook, source):
             raise StudentError(f"{type(wrong).__name__}: {wrong}") from None
         return shown.pop()
 
-    setup = next(cell.source for cell in source.cells if grade_id(cell) == "setup")
+    setup = by_name(source)["setup"].source
     examination = Examination(setup, answers_of(source), ask)
     tests = {grade_id(cell): cell.source for cell in source.cells if is_grade(cell)}
     failed = set()
@@ -250,7 +249,7 @@ def graded(request, course, tmp_path_factory):
         path = folder / name / f"{assignment}.ipynb"
         path.parent.mkdir()
         nbformat.write(notebook, path)
-    frame, _ = grade(course, folder)
+    frame = grade(course, folder)
     return assignment, cases, frame.loc[list(notebooks)]
 
 
@@ -307,7 +306,7 @@ def attacked(course, tmp_path_factory):
     cases, folder = planted("hostile"), tmp_path_factory.mktemp("hostile")
     for name, (change, _) in cases.ATTACKS.items():
         notebook = solved(course, ASSIGNMENT)
-        cells = {grade_id(cell): cell for cell in notebook.cells}
+        cells = by_name(notebook)
         change(cells)
         notebook.cells = list(cells.values())
         nbformat.write(notebook, folder / f"{name.replace('_', '')}_{ASSIGNMENT}.ipynb")
@@ -316,13 +315,12 @@ def attacked(course, tmp_path_factory):
         nbformat.write(solved(course, ASSIGNMENT), path)
         spoil(path)
     nbformat.write(solved(course, ASSIGNMENT), folder / f"zoe_{ASSIGNMENT}.ipynb")
-    frame, printed = grade(course, folder, "--cell-seconds", "20")
-    return cases, frame, printed
+    return cases, grade(course, folder, "--cell-seconds", "20")
 
 
 @pytest.mark.slow
 def test_attacks_win_nothing_and_cost_nobody_else_anything(course, attacked):
-    cases, frame, _ = attacked
+    cases, frame = attacked
     points = automatic(course, ASSIGNMENT)
     found = {name: lost(frame.loc[name.replace("_", "")], ASSIGNMENT, points)
              for name in cases.ATTACKS}
@@ -332,7 +330,7 @@ def test_attacks_win_nothing_and_cost_nobody_else_anything(course, attacked):
 
 @pytest.mark.slow
 def test_broken_files_get_no_points_and_a_note(course, attacked):
-    cases, frame, _ = attacked
+    cases, frame = attacked
     rows = frame.loc[[name.replace("_", "") for name in cases.FILES]]
     assert rows[f"{ASSIGNMENT}: total"].eq(0).all()
     assert rows["note"].str.contains("hand it in").all()

@@ -125,17 +125,6 @@ class SelfAttention(nn.Module):
         mixed, weights = self._mix(query, key, value, visible, return_attention)
         return self.output(mixed), weights  # (B, Q, H)
 
-    def of_slices(self, states: Tensor, visible: list[Tensor]) -> Tensor:
-        """Mix the states of several slices (b, l), laid one after another as (M, H).
-
-        `visible` holds (b, 1, l, l) for each slice. Returns what was mixed, (M, H).
-        """
-        shapes = [(len(sees), sees.shape[-1]) for sees in visible]
-        slices = self.query_key_value(states).split([rows * width for rows, width in shapes])
-        mixed = [self._mix(*self._heads(part.view(*shape, -1)), sees)[0].flatten(0, 1)
-                 for part, shape, sees in zip(slices, shapes, visible, strict=True)]
-        return self.output(torch.cat(mixed))
-
     def _heads(self, states: Tensor) -> Tensor:
         """Split (B, L, n·H) into n tensors (B, heads, L, H / heads)."""
         size = self.output.in_features // self.num_heads
@@ -173,10 +162,6 @@ class Block(nn.Module):
         mixed, weights = self.attention(states, context, visible, return_attention)
         return self._transformed(states, mixed), weights
 
-    def of_slices(self, states: Tensor, visible: list[Tensor]) -> Tensor:
-        """Transform states (M, H) of several slices, as `SelfAttention.of_slices` takes them."""
-        return self._transformed(states, self.attention.of_slices(states, visible))
-
     def _transformed(self, states: Tensor, mixed: Tensor) -> Tensor:
         states = self.attention_norm(states + self.dropout(mixed))  # (…, H)
         changed = self.contract(F.gelu(self.expand(states)))  # (…, 4H) -> (…, H)
@@ -206,31 +191,34 @@ def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:
     return (real & order) | torch.eye(length, dtype=torch.bool, device=item_ids.device)
 
 
-def narrow_slices(item_ids: Tensor) -> list[Tensor]:
-    """Cut rows into slices without the columns they do not need.
-
-    A slice ends where it would hold more padding than a slice of its own costs. For rows sorted by
-    length that is little padding in few slices.
+def packed(lengths: list[int], width: int) -> tuple[list[int], int]:
+    """Lay sequences into rows of `width` places, several to a row, so that little stays empty.
 
     Parameters
     ----------
-    item_ids : Tensor
-        (B, L) ids, 0 where padded.
+    lengths : list of int
+        How many places each sequence takes, `width` at most.
+    width : int
+        Places in a row.
 
     Returns
     -------
-    list of Tensor
-        (b, l) each, together the rows of `item_ids` in their order.
+    (list of int, int)
+        Where each sequence ends (the place after its last) in the flattened rows, and how many
+        rows there are. The longest come first, each into the fullest row that has room for it.
     """
-    most_padding = 64  # places; half or twice as many make finetuning no faster
-    slices, start, width, items = [], 0, 1, 0
-    lengths = (item_ids != 0).sum(1).tolist()
-    for row, length in enumerate(lengths):
-        if row > start and (row + 1 - start) * max(width, length) - items - length > most_padding:
-            slices.append(item_ids[start:row, -width:])
-            start, width, items = row, 1, 0
-        width, items = max(width, length), items + length
-    return [*slices, item_ids[start:, -width:]]
+    rows_by_room: list[list[int]] = [[] for _ in range(width + 1)]
+    ends, rows = [0] * len(lengths), 0
+    for sequence in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        length = lengths[sequence]
+        room = next((room for room in range(length, width) if rows_by_room[room]), width)
+        if not rows_by_room[room]:
+            rows_by_room[room].append(rows)
+            rows += 1
+        row = rows_by_room[room].pop()
+        rows_by_room[room - length].append(row)
+        ends[sequence] = (row + 1) * width - room + length
+    return ends, rows
 
 
 class S3Rec(nn.Module):
@@ -311,8 +299,8 @@ class S3Rec(nn.Module):
     def item_states(self, item_ids: Tensor, positions: Tensor, causal: bool = False) -> Tensor:
         """Encode sequences for the states of their items alone, without the padding.
 
-        On a CPU, where padding costs as much as items, rows are encoded in slices of few columns;
-        sort them by length for that. The result is the same.
+        On a CPU, where padding costs as much as items, several short sequences share a row, and
+        none of them sees another. The result is the same.
 
         Parameters
         ----------
@@ -331,14 +319,26 @@ class S3Rec(nn.Module):
         if item_ids.device.type != "cpu":
             return self(item_ids, causal).flatten(0, 1)[positions]
         self._check(item_ids)
-        slices = narrow_slices(item_ids)
-        ids = torch.cat([part.flatten() for part in slices])  # (M,)
-        places = [self._newest_positions(part).repeat(len(part), 1) for part in slices]
-        states = self._embedded(ids, torch.cat(places))  # (M, H)
-        visible = [visible_keys(part, causal) for part in slices]
+        length = item_ids.shape[1]
+        lengths = (item_ids != 0).sum(1).tolist()
+        width = max(1, *lengths)
+        ends, rows = packed(lengths, width)  # R rows of W places
+        sequence, column = positions // length, positions % length  # (N,), (N,)
+        places = torch.tensor(ends)[sequence] - length + column  # (N,)
+
+        def in_rows(values: Tensor) -> Tensor:
+            """Put the values (N,) of the items into their places, (R, W), and 0 elsewhere."""
+            return values.new_zeros(rows * width).index_put((places,), values).view(rows, width)
+
+        ids = in_rows(item_ids.flatten()[positions])
+        learned = in_rows(self.max_length - length + column)  # the newest item takes the last position
+        states = self._embedded(ids, self.position_embedding(learned))  # (R, W, H)
+        owners = in_rows(sequence + 1)
+        visible = owners[:, None, :, None] == owners[:, None, None, :]  # (R, 1, W, W)
+        visible = visible.tril() if causal else visible
         for block in self.blocks:
-            states = block.of_slices(states, visible)
-        return states[ids != 0]
+            states, _ = block(states, states, visible)
+        return states.flatten(0, 1)[places]
 
     def newest_states(self, item_ids: Tensor, whole: int = 0, causal: bool = False):
         """Encode sequences of which all but the first `whole` are wanted at the newest item only.

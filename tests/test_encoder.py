@@ -16,7 +16,7 @@ from torch import nn
 
 import s3rec_mini as s3
 from s3rec_mini import encoder
-from s3rec_mini.encoder import Dropout, ModelConfig, S3Rec, narrow_slices
+from s3rec_mini.encoder import Dropout, ModelConfig, S3Rec, packed
 
 SIZES = [  # hidden size, layers, heads, length
     pytest.param(8, 1, 1, 3, id="smallest"),
@@ -198,11 +198,11 @@ def test_states_of_the_newest_items_are_those_of_the_whole_pass(causal, training
 
 @both_directions
 @pytest.mark.parametrize("training", [True, False])  # the plain attention and the fused one
-@given(lengths=st.lists(st.integers(1, 10), min_size=1, max_size=130), in_order=st.booleans())
-@settings(max_examples=10)
-def test_states_of_items_alone_are_those_of_the_padded_pass(causal, training, lengths, in_order):
+@given(lengths=st.lists(st.integers(0, 10), min_size=1, max_size=130))
+@settings(max_examples=15)
+def test_states_of_items_alone_are_those_of_the_padded_pass(causal, training, lengths):
     model = make_model().train(training)
-    items = padded(sorted(lengths) if in_order else lengths, 10)
+    items = padded(lengths, 10)
     positions = items.flatten().nonzero().squeeze(1)
     states = model(items, causal=causal).flatten(0, 1)[positions]
     ours = model.item_states(items, positions, causal)
@@ -218,21 +218,24 @@ def test_items_alone_are_encoded_elsewhere_as_well():
     assert states.shape == (16, 8) and states.device.type == "meta"
 
 
-@given(lengths=st.lists(st.integers(0, 50), min_size=1, max_size=300), in_order=st.booleans())
-def test_slices_hold_every_row_once_and_drop_only_padding(lengths, in_order):
-    items = padded(sorted(lengths) if in_order else lengths, 50)
-    slices = narrow_slices(items)
-    rows = torch.cat([F.pad(part, (50 - part.shape[1], 0)) for part in slices])
-    assert rows.equal(items)
-    assert all(part.numel() for part in slices)
+@given(st.integers(1, 50).flatmap(lambda width: st.tuples(
+    st.just(width), st.lists(st.integers(0, width), min_size=1, max_size=300))))
+def test_packed_sequences_share_rows_and_no_place(example):
+    width, lengths = example
+    ends, rows = packed(lengths, width)
+    taken = [place for end, length in zip(ends, lengths, strict=True)
+             for place in range(end - length, end)]
+    assert len(set(taken)) == len(taken) == sum(lengths)
+    assert all(0 <= place < rows * width for place in taken)
+    for end, length in zip(ends, lengths, strict=True):  # nobody's sequence is broken over two rows
+        assert not length or (end - length) // width == (end - 1) // width
 
 
-def test_slices_of_long_tailed_rows_are_mostly_items():
+def test_packed_rows_of_long_tailed_lengths_are_nearly_full():
     # Lengths as in the data: half of them 1 to 4, few of them long.
     lengths = [1 + int(1.3 / (1 - u)) for u in torch.linspace(0, 0.97, 256).tolist()]
-    slices = narrow_slices(padded(lengths, 50))
-    assert 2 <= len(slices) <= 8
-    assert sum(part.numel() for part in slices) < 2 * sum(lengths) < 0.25 * 256 * 50
+    _, rows = packed(lengths, max(lengths))
+    assert rows * max(lengths) < 1.05 * sum(lengths)
 
 
 def test_attention_is_the_softmax_of_scaled_products():

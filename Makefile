@@ -16,7 +16,7 @@ ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them)
+test: $(VENV)/.test $(VENV)/.grading ## run the package's tests (ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest -q $(ARGS)
 
 book: _build/.book ## execute the notebooks and render the book into _build/html

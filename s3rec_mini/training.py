@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec, read_tensors, write_tensors
@@ -342,7 +342,11 @@ def _prepare(accelerator: Accelerator, stage: nn.Module, learning_rate: float):
 
 
 def _epochs(history: list[dict], config, accelerator) -> Iterator[tuple[int, tqdm]]:
-    """Count the epochs that `history` lacks, each with its own random state, and show a bar."""
+    """Count the epochs that `history` lacks, each with its own random state, and show a bar.
+
+    The bar is text in a notebook too: the one of tqdm.auto takes no notice of TQDM_DISABLE there,
+    and leaves a widget in the file, which most viewers cannot draw.
+    """
     hidden = {} if accelerator.is_main_process else {"disable": True}  # {}: as TQDM_DISABLE says
     with tqdm(total=config.epochs, initial=len(history), unit="epoch", miniters=0, **hidden) as bar:
         for epoch in range(len(history), config.epochs):

@@ -156,7 +156,7 @@ class CommandLine(SphinxDirective):
 
 
 def setup(app):
-    # Kernels inherit this: no progress bars, which would be widgets where ipywidgets is installed.
+    # Kernels inherit this: no progress bars.
     os.environ.setdefault("TQDM_DISABLE", "1")
     # And this: pictures sharp on a screen of two dots a pixel; their widths are set by the page.
     os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))

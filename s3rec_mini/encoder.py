@@ -331,7 +331,7 @@ class S3Rec(nn.Module):
             return values.new_zeros(rows * width).index_put((places,), values).view(rows, width)
 
         ids = in_rows(item_ids.flatten()[positions])
-        learned = in_rows(self.max_length - length + column)  # the newest item takes the last position
+        learned = in_rows(self.max_length - length + column)  # the newest item has the last one
         states = self._embedded(ids, self.position_embedding(learned))  # (R, W, H)
         owners = in_rows(sequence + 1)
         visible = owners[:, None, :, None] == owners[:, None, None, :]  # (R, 1, W, W)

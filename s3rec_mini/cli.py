@@ -340,8 +340,9 @@ def _started(dataset, config: PretrainConfig | None, seed: int, runs: Path) -> t
     """
     if config is None:
         return _new_model(dataset, seed), {}
-    model = _new_model(dataset, config.seed)
-    history = pretrain_model(model, dataset, config, runs / f"pretraining-seed{config.seed}")
+    model, run = _new_model(dataset, config.seed), runs / f"pretraining-seed{config.seed}"
+    history = pretrain_model(model, dataset, config, run)
+    model.save(run / "model.safetensors", torch.float16)  # small enough to ship
     return model, {"pretraining": asdict(config), "pretraining_cost": _cost(history),
                    "pretraining_history": _columns(history)}
 

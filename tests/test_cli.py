@@ -300,7 +300,8 @@ def reproduce(s3rec, files, monkeypatch, tmp_path):
     return call
 
 
-def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files, monkeypatch):
+def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files, monkeypatch,
+                                                               tmp_path):
     written = reproduce("--seeds", 2)
     assert sorted(written) == ["pretrained-pairwise-seed0", "pretrained-pairwise-seed1",
                                "scratch-pairwise-seed0", "scratch-pairwise-seed1"]
@@ -319,6 +320,9 @@ def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files,
     model, config = new_model(files.data, 0), PretrainConfig(epochs=1, prefixes_per_user=1)
     assert PretrainConfig(**records["pretrained-pairwise-seed1"]["pretraining"]) == config
     pretrain(model, files.data, config)
+    kept = S3Rec.load(tmp_path / "runs/small/pretraining-seed0/model.safetensors").state_dict()
+    for name, value in model.state_dict().items():
+        assert kept[name].equal(value.half().float())
     finetune(model, files.data, FinetuneConfig(epochs=2, seed=1))
     expected = evaluate(model, files.data)  # in float32; the model is kept in float16
     assert records["pretrained-pairwise-seed1"]["full"]["metrics"]["MRR"] == pytest.approx(

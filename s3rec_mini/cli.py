@@ -186,6 +186,7 @@ def reproduce(
     pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
     pretraining_learning_rate: LearningRate = PretrainConfig.learning_rate,
     prefixes_per_user: PerUser = None,
+    form: _option(str, "Form of all four objectives: released, paper or infonce.") = "released",
     weights: _option(
         Path | None, "The authors' pretrained checkpoint, finetuned instead of ours.") = None,
     epochs: Epochs = FinetuneConfig.epochs,
@@ -208,6 +209,13 @@ def reproduce(
         negatives, runs = None, runs / "smoke"
         folder = runs / "results"
         shutil.rmtree(runs, ignore_errors=True)
+    suffix, forms = f"-{form}", dict.fromkeys(OBJECTIVES, form)
+    if form == "released":
+        suffix, forms = "", {}
+    pretraining = PretrainConfig(pretraining_epochs, pretraining_batch_size,
+                                 pretraining_learning_rate, forms=forms,
+                                 prefixes_per_user=prefixes_per_user)
+    starts = ("scratch", weights.stem if weights else f"pretrained{suffix}")
     for name in names:
         dataset = load_dataset(name)
         if smoke:
@@ -215,17 +223,16 @@ def reproduce(
         file = _sample_file(negatives, name)
         for seed in range(seeds):
             finetuning = FinetuneConfig(epochs, patience, loss=loss, seed=seed)
-            for start in ("scratch", weights.stem if weights else "pretrained"):
+            how = replace(pretraining, seed=seed % pretraining_seeds)
+            run = runs / name / f"pretraining{suffix}-seed{how.seed}"
+            for start, config in zip(starts, (None, None if weights else how), strict=True):
                 path = folder / name / f"{start}-{loss}-seed{seed}.json"
-                pretraining = None if start != "pretrained" else PretrainConfig(
-                    pretraining_epochs, pretraining_batch_size, pretraining_learning_rate,
-                    prefixes_per_user=prefixes_per_user, seed=seed % pretraining_seeds)
-                if _done(path, pretraining, finetuning):
+                if _done(path, config, finetuning):
                     continue
-                if pretraining or start == "scratch":
-                    model, origin = _started(dataset, pretraining, seed, runs / name)
-                else:
+                if weights and start != "scratch":
                     model, origin = official.load_checkpoint(weights, dataset), {}
+                else:
+                    model, origin = _started(dataset, config, seed, run)
                 _, result = _finetuned(model, dataset, dataset, finetuning,
                                        runs / name / path.stem, file)
                 _report({"dataset": name, "start": start, **origin, **result}, path)
@@ -300,7 +307,8 @@ def _ablated(dataset, share: float, pretraining, finetuning, run: Path) -> dict:
     order = np.random.default_rng([finetuning.seed, 7]).permutation(dataset.num_users)
     users = np.sort(order[: round(share * dataset.num_users)])
     part = dataset.subset(users) if share < 1 else dataset
-    model, origin = _started(part, pretraining, finetuning.seed, run)
+    model, origin = _started(part, pretraining, finetuning.seed,
+                             run / f"pretraining-seed{finetuning.seed}")
     pretrained = _probe(model, dataset)
     model, result = _finetuned(model, part, dataset, finetuning, run, None)
     probes = {"pretrained": pretrained, "finetuned": _probe(model, dataset)}
@@ -333,14 +341,14 @@ def _done(path: Path, pretraining: PretrainConfig | None, finetuning: FinetuneCo
     return True
 
 
-def _started(dataset, config: PretrainConfig | None, seed: int, runs: Path) -> tuple[S3Rec, dict]:
-    """Make a new model, pretrain it (or find it pretrained) if `config` says how.
+def _started(dataset, config: PretrainConfig | None, seed: int, run: Path) -> tuple[S3Rec, dict]:
+    """Make a new model, pretrain it (or find it pretrained in `run`) if `config` says how.
 
     Returns the model and what is to be recorded of its pretraining.
     """
     if config is None:
         return _new_model(dataset, seed), {}
-    model, run = _new_model(dataset, config.seed), runs / f"pretraining-seed{config.seed}"
+    model = _new_model(dataset, config.seed)
     history = pretrain_model(model, dataset, config, run)
     model.save(run / "model.safetensors", torch.float16)  # small enough to ship
     return model, {"pretraining": asdict(config), "pretraining_cost": _cost(history),

@@ -398,6 +398,30 @@ def test_reproduce_finetunes_the_authors_weights_if_it_is_given_them(reproduce, 
     assert "pretraining" not in record
 
 
+def test_reproduce_pretrains_in_another_form_beside_the_released_one(reproduce, files, tmp_path):
+    reproduce("--seeds", 1)
+    written = reproduce("--seeds", 1, "--form", "infonce")
+    assert sorted(written) == ["pretrained-infonce-pairwise-seed0", "pretrained-pairwise-seed0",
+                               "scratch-pairwise-seed0"]
+    record = json.loads(written["pretrained-infonce-pairwise-seed0"].read_text())
+    assert record["start"] == "pretrained-infonce"
+    assert set(record["pretraining"]["forms"].values()) == {"infonce"}
+    runs = tmp_path / "runs" / "small"
+    for folder, forms in (("pretraining-seed0", {}),
+                          ("pretraining-infonce-seed0", record["pretraining"]["forms"])):
+        model = new_model(files.data, 0)
+        pretrain(model, files.data, PretrainConfig(epochs=1, prefixes_per_user=1, forms=forms))
+        kept = S3Rec.load(runs / folder / "model.safetensors").state_dict()
+        assert all(kept[name].equal(value.half().float())
+                   for name, value in model.state_dict().items())
+
+
+def test_reproduce_refuses_an_unknown_form_before_it_trains(s3rec, tmp_path):
+    refused = s3rec("reproduce", "small", "--form", "printed", "--folder", tmp_path / "results")
+    assert refused.code == 1 and "'printed'" in refused.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, tmp_path):
     negatives = s3rec_mini.sample_negatives(*files.data.held_out("test"), files.data.num_items, 9)
     rows = np.column_stack([np.arange(1, 61), negatives])

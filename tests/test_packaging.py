@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT, run
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -20,21 +21,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
 SOURCES = sorted((ROOT / "s3rec_mini").glob("*.py"))
-
-
-def run(*command, **options):
-    """Run a command and return its output; a failure shows it."""
-    command = [str(part) for part in command]
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def requirements(*lines):
@@ -64,21 +56,6 @@ def pins(python):
 def clean_environment(**more):
     hidden = ("PYTHONPATH", "S3REC_DATA")
     return {name: value for name, value in os.environ.items() if name not in hidden} | more
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the files it is made of, as an sdist would hold them."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    unwanted = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    for folder in ("s3rec_mini", "tests", "book"):
-        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    run(*pip, "--wheel-dir", built, source)
-    (path,) = built.glob("s3rec_mini-*.whl")
-    return path
 
 
 @pytest.fixture(scope="module")

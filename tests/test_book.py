@@ -3,11 +3,15 @@
 Labels, links and citations are checked by the strict build (`make book`).
 """
 
+import importlib
 import json
 import math
 import re
+import subprocess
+import sys
 import sysconfig
 import time
+import types
 import venv
 from pathlib import Path
 
@@ -70,9 +74,34 @@ def test_a_chapter_begins_with_a_title_and_the_install_cell(path):
     assert code_cells(path)[0].source.strip() == install.strip()
 
 
-def test_the_install_cell_is_short():
-    install = (BOOK / "_first_cell.py").read_text(encoding="utf8")
-    assert len(lines_of_code(install)) <= LONGEST_CELL
+@pytest.mark.parametrize("modules", [(), ("google.colab",)], ids=["elsewhere", "on Colab"])
+def test_the_install_cell_leaves_a_machine_alone_that_has_the_package(modules, monkeypatch):
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something is installed"))
+    exec((BOOK / "_first_cell.py").read_text(encoding="utf8"), {})
+
+
+def test_the_install_cell_says_when_the_book_has_no_address(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cell = (BOOK / "_first_cell.py").read_text(encoding="utf8")
+    cell = re.sub(r"(?<=https://)[^/]+", "example.org", cell)  # as before `make repository`
+    with pytest.raises(SystemExit, match="no public address yet"):
+        exec(cell, {})
+
+
+@every_chapter
+def test_a_chapter_that_trains_says_where_and_can_train_at_full_scale(path):
+    """The same cell in each, before any training; reproduction repeats runs of that scale."""
+    sources = [cell.source for cell in code_cells(path)]
+    scale = (BOOK / "_scale_cell.py").read_text(encoding="utf8").strip()
+    trains = [bool(re.search(r"\bs3\.(pretrain|finetune)\(|\bto\(device\)", s)) for s in sources]
+    if any(trains) and path.stem != "reproduction":
+        assert scale in sources[:trains.index(True)]
+        assert any("scale(" in source for source in sources if source != scale)
+    else:
+        assert scale not in sources
 
 
 @every_chapter

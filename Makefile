@@ -11,7 +11,7 @@ SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_che
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test book serve lint assignments grade grades repository constraints clean
+.PHONY: help test book serve lab lint assignments grade grades picture repository constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,12 @@ test: $(VENV)/.test $(VENV)/.grading ## run the package's tests (ARGS="-k name" 
 book: _build/.book ## execute the notebooks and render the book into _build/html
 	@echo "The book: _build/html/index.html"
 
-serve: book ## read the book at http://localhost:8000 (PORT=… for another)
+serve: book ## read the book at http://localhost:8000 and build it again when a file changes (PORT=… for another)
+	$(BIN)/watchfiles '$(MAKE) book' book s3rec_mini _config.yml _toc.yml & trap "kill $$!" EXIT; \
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+
+lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab
+	$(BIN)/jupyter lab book
 
 assignments: $(VENV)/.grading ## build the student versions into _build/assignments (COURSE_SEED=2027 for other numbers)
 	$(BIN)/python -m grading build --seed $(or $(COURSE_SEED),2026)
@@ -35,8 +39,14 @@ grade: $(VENV)/.grading ## grade a folder of notebooks: make grade SUBMITTED=dir
 grades: $(VENV)/.grading ## write the grade tables and feedback again, after grading by hand
 	$(BIN)/python -m grading export $(if $(ROSTER),--roster '$(ROSTER)')
 
-lint: $(VENV)/.test ## check the code's style with ruff
-	$(BIN)/python -m ruff check .
+lint: $(VENV)/.lint ## check code, spelling and choice of words, the citation file and the workflows
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+picture: $(VENV)/.test ## draw the README's picture again from the chapter it is taken from
+	$(BIN)/python book/_picture.py
 
 repository: ## set the project's public address everywhere: make repository URL=https://github.com/you/s3rec-mini
 	@case '$(URL)' in \

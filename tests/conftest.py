@@ -1,7 +1,10 @@
 """What several test files share: small data, a model whose every weight matters, a full disk."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +15,20 @@ from hypothesis import settings
 
 import s3rec_mini as s3
 
+ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # models are compared on the CPU, bit for bit
 
 # The same examples everywhere, and no deadline: other programs share the machine.
 settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
 settings.load_profile("quick")
+
+
+def run(*command, **options):
+    """Run a command and return its output; a failure shows it."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def make_data(sequences, num_items, num_attributes=4, name="small"):
@@ -66,6 +78,21 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (Path(self.path),)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy of the files it is made of, as an sdist would hold them."""
+    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    unwanted = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for folder in ("s3rec_mini", "tests", "book"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*pip, "--wheel-dir", built, source)
+    (path,) = built.glob("s3rec_mini-*.whl")
+    return path
 
 
 @pytest.fixture(scope="session")

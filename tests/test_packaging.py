@@ -7,34 +7,28 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT, run
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
 SOURCES = sorted((ROOT / "s3rec_mini").glob("*.py"))
-
-
-def run(*command, **options):
-    """Run a command and return its output; a failure shows it."""
-    command = [str(part) for part in command]
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def requirements(*lines):
@@ -64,21 +58,6 @@ def pins(python):
 def clean_environment(**more):
     hidden = ("PYTHONPATH", "S3REC_DATA")
     return {name: value for name, value in os.environ.items() if name not in hidden} | more
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the files it is made of, as an sdist would hold them."""
-    source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    unwanted = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    for folder in ("s3rec_mini", "tests", "book"):
-        shutil.copytree(ROOT / folder, source / folder, ignore=unwanted)
-    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    run(*pip, "--wheel-dir", built, source)
-    (path,) = built.glob("s3rec_mini-*.whl")
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +212,7 @@ def test_the_repository_address_is_the_same_everywhere():
     for path in [*notebooks(), *pages]:
         text = path.read_text(encoding="utf8")
         assert placeholder not in text or placeholder == ADDRESS, path
-        addresses = re.findall(r"(?:git\+|git clone )(https://[^\s\"'\\)]+)", text)
+        addresses = re.findall(r"(?:git\+|git clone )(https://[^\s\"'`\\)]+)", text)
         assert set(addresses) <= {ADDRESS}, path
 
 
@@ -270,14 +249,42 @@ def test_the_version_is_the_same_everywhere():
     assert re.search(r"^## \[(.+?)\]", changes, re.MULTILINE)[1] == s3rec_mini.__version__
 
 
-def test_the_citation_file_has_what_the_format_asks_for():
+def test_the_citation_names_the_licence_and_the_paper():
+    """That it is a valid file is what `make lint` checks, as for the workflows."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
-    assert citation["cff-version"] == "1.2.0"
-    assert {"message", "title", "authors"} <= citation.keys()
-    assert all({"name"} <= a.keys() or {"family-names"} <= a.keys() for a in citation["authors"])
     assert citation["license"] == PROJECT["license"] == "MIT"
     (paper,) = citation["references"]
-    assert {"type", "title", "authors", "doi"} <= paper.keys()
+    assert paper["doi"] in (ROOT / "book/reference/references.bib").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_what_the_front_pages_point_to_is_there(name):
+    text = (ROOT / name).read_text(encoding="utf8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    named = re.findall(r"`((?:book|tests|benchmarks|s3rec_mini)/[\w./]*\w)`", text)
+    assert [path for path in linked + named if not (ROOT / path).exists()] == []
+
+
+def test_the_readmes_picture_is_what_the_chapter_draws():
+    spec = util.spec_from_file_location("picture", ROOT / "book" / "_picture.py")
+    made_by = util.module_from_spec(spec)
+    spec.loader.exec_module(made_by)
+    with Image.open(made_by.PICTURE) as picture:
+        assert picture.text["Source"] == made_by.fingerprint(), "run `make picture`"
+    assert made_by.PICTURE.stat().st_size < 60_000
+    readme = (ROOT / "README.md").read_text(encoding="utf8")
+    (alt,) = re.findall(r"!\[([^]]+)\]\(book/picture\.png\)", readme)
+    assert len(alt) >= 60
+
+
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
+    listed = re.findall(r"^make (\w+) +\S", run("make", "help", cwd=ROOT), re.MULTILINE)
+    assert sorted(listed) == sorted(targets)
+    for name in ("README.md", "CONTRIBUTING.md", "book/index.md"):
+        code = re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE)
+        assert set(code) <= set(targets), name
 
 
 def test_the_workflows_run_what_the_makefile_offers():

@@ -17,6 +17,7 @@ import pytest
 SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html")
                if p.relative_to(SITE).parts[0] != "_static")
+FOLDER = SITE.as_uri() + "/"
 BUDGET = 1_000_000  # bytes of a page's own HTML and pictures
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -164,7 +165,7 @@ def visit(browser):
     """Return a function that makes visitors, from a folder unless another root is named."""
     made = []
 
-    def make(root=SITE.as_uri() + "/", **settings):
+    def make(root=FOLDER, **settings):
         made.append(Visit(browser, root, **{"viewport": DESKTOP} | settings))
         return made[-1]
 
@@ -235,7 +236,7 @@ def served():
 @pytest.fixture(params=["file", "server"])
 def root(request):
     """Return where the site is read from: a folder, then a plain file server."""
-    return SITE.as_uri() + "/" if request.param == "file" else request.getfixturevalue("served")
+    return FOLDER if request.param == "file" else request.getfixturevalue("served")
 
 
 @pytest.mark.slow

@@ -21,9 +21,10 @@ COVER = "book/findings/inside_the_model"  # lends its first picture to pages tha
 
 
 def set_address(app, config):
-    address = config.html_theme_options.get("repository_url", "")
-    if not config.html_baseurl and (match := re.fullmatch(r"https://github\.com/(.+)/(.+)", address)):
-        owner, name = match.groups()
+    repository = config.html_theme_options.get("repository_url", "")
+    ours = re.fullmatch(r"https://github\.com/(.+)/(.+)", repository)
+    if ours and not config.html_baseurl:
+        owner, name = ours.groups()
         host = f"{owner}.github.io".lower()
         config.html_baseurl = f"https://{host}/" + ("" if name.lower() == host else f"{name}/")
 
@@ -45,7 +46,8 @@ def first_picture(env, doctree):
 
 def add_tags(app, page, template, context, doctree):
     base = app.config.html_baseurl
-    here = urljoin(base, app.builder.get_target_uri(page)) if base else f"{page.split('/')[-1]}.html"
+    target = app.builder.get_target_uri(page)
+    here = urljoin(base, target) if base else target.split("/")[-1]
     # A title may hold <code>, and its text is escaped already; the general index has none.
     title = re.sub("<.*?>", "", context.get("title", page))
     description = escape(describe(title, doctree))

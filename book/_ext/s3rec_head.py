@@ -39,8 +39,9 @@ def describe(title, doctree):
 def first_picture(env, doctree):
     """The file name and the alternative text of the first picture of a page, if it has one."""
     for picture in doctree.findall(nodes.image) if doctree else ():
-        if picture["uri"] in env.images:
-            return env.images[picture["uri"]][1], picture.get("alt", "")
+        for file in picture["candidates"].values():  # its "uri" is the page's by now
+            if file in env.images:
+                return env.images[file][1], picture.get("alt", "")
     return None
 
 

@@ -8,10 +8,11 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --con
 
 PACKAGE := $(shell find s3rec_mini -type f -not -name '*.pyc')
 SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_checkpoints/*') _config.yml _toc.yml
+CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test book serve lab lint assignments grade grades picture repository constraints clean
+.PHONY: help test book serve lab site pdf links lint assignments grade grades picture repository constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,21 @@ serve: book ## read the book at http://localhost:8000 and build it again when a 
 
 lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab
 	$(BIN)/jupyter lab book
+
+site: book $(VENV)/.test ## test the built book in a browser (ARGS="-k search" for some of it)
+	$(BIN)/python -m pytest -q tests/test_site.py $(ARGS)
+
+pdf: book ## print the whole book into _build/s3rec-mini.pdf (with Chromium)
+	@test -n '$(CHROMIUM)' || { echo "Chromium prints the book, and none was found: on Debian or Ubuntu,"\
+	  "apt-get install chromium"; exit 1; }
+	$(BIN)/jupyter-book build . --builder singlehtml -n
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --user-data-dir=_build/.chromium --no-pdf-header-footer \
+	  --generate-pdf-document-outline --virtual-time-budget=1000000 --print-to-pdf=_build/s3rec-mini.pdf \
+	  file://$(CURDIR)/_build/singlehtml/book/index.html
+	@echo "The book: _build/s3rec-mini.pdf"
+
+links: book ## ask every page that the book links to elsewhere whether it is there (needs the network)
+	$(BIN)/jupyter-book build . --builder linkcheck -n
 
 assignments: $(VENV)/.grading ## build the student versions into _build/assignments (COURSE_SEED=2027 for other numbers)
 	$(BIN)/python -m grading build --seed $(or $(COURSE_SEED),2026)

@@ -37,9 +37,10 @@ pdf: book ## print the whole book into _build/s3rec-mini.pdf (with Chromium)
 	@test -n '$(CHROMIUM)' || { echo "Chromium prints the book, and none was found: on Debian or Ubuntu,"\
 	  "apt-get install chromium"; exit 1; }
 	$(BIN)/jupyter-book build . --builder singlehtml -n
+	cp _build/singlehtml/book/index.html _build/singlehtml/ # there its pictures and scripts are
 	$(CHROMIUM) --headless --no-sandbox --disable-gpu --user-data-dir=_build/.chromium --no-pdf-header-footer \
-	  --generate-pdf-document-outline --virtual-time-budget=1000000 --print-to-pdf=_build/s3rec-mini.pdf \
-	  file://$(CURDIR)/_build/singlehtml/book/index.html
+	  --generate-pdf-document-outline --virtual-time-budget=100000 --print-to-pdf=_build/s3rec-mini.pdf \
+	  file://$(CURDIR)/_build/singlehtml/index.html
 	@echo "The book: _build/s3rec-mini.pdf"
 
 links: book ## ask every page that the book links to elsewhere whether it is there (needs the network)

@@ -62,6 +62,15 @@ def keep_first_line(app, what, name, obj, options, lines):
         lines[:0] = ["..", ""]  # an empty comment: a first line without a colon
 
 
+def share_html_handlers(app):
+    """Let the one page that is printed know what the site knows.
+
+    Sphinx takes a builder's own handlers alone, and one extension registers a few for `singlehtml`.
+    """
+    handlers = app.registry.translation_handlers
+    handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})
+
+
 def copy_mathjax(app):
     if app.builder.format != "html":
         return
@@ -162,6 +171,7 @@ def setup(app):
     os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))
     app.add_directive("command-line", CommandLine)
     app.connect("config-inited", show_repository_buttons, priority=100)
+    app.connect("builder-inited", share_html_handlers)
     app.connect("builder-inited", copy_mathjax)
     app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
     app.connect("html-page-context", drop_thebe, priority=900)

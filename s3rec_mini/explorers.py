@@ -344,7 +344,7 @@ def _first_curves(numbers: dict) -> tuple[str, str, str]:
     squeezed = [math.log(math.e * (K + 1) / (math.e + K)) for K in negatives]
 
     top = max(1.05, 1.15 * truth)
-    x = np.interp(ceiling, [ceiling[0], ceiling[-1]], [34, 352])
+    x = np.interp(ceiling, [ceiling[0], ceiling[-1]], [34, 346])
 
     def line(heights, style):
         points = [f"{a:.1f},{200 - 188 * b / top:.1f}"

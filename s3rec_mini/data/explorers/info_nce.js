@@ -25,7 +25,7 @@ mount("info_nce", (data, { controls, picture, words, table: numbers }) => {
 
     const first = ceiling(negatives[0]), last = ceiling(negatives.at(-1));
     const top = Math.max(1.05, 1.15 * truth);
-    const x = (K) => left + (width - left - 8) * (ceiling(K) - first) / (last - first);
+    const x = (K) => left + (width - left - 14) * (ceiling(K) - first) / (last - first);
     const y = (v) => bottom - (bottom - 12) * v / top;
     const fits = Math.min(last, top), atTop = Math.exp(fits) - 1; // where the ceiling leaves
     const marks = [...Array(Math.floor(top / 0.5) + 1).keys()].map((i) => i / 2);

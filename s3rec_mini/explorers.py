@@ -68,9 +68,11 @@ class Explorer:
         # No "<" in the JSON, so that no title can end the script that holds it.
         numbers = json.dumps(self.numbers, ensure_ascii=False, separators=(",", ":"))
         numbers = numbers.replace("<", "\\u003c")
+        # The attribute keeps JupyterLab from taking the arrow keys for a move to another cell.
         title, _, use = self.about.partition(". ")
         title, use = escape(title), escape(use)
-        return f"""<form class="s3-explorer" data-explorer="{self.kind}" aria-label="{title}">
+        return f"""<form class="s3-explorer" data-explorer="{self.kind}" aria-label="{title}"
+  data-lm-suppress-shortcuts="true">
 <style>{_part("explorer.css")}</style>
 <p><strong>{title}.</strong> {use}</p>
 <p class="s3-hint">You see the first picture only: scripts do not run here.</p>
@@ -86,7 +88,7 @@ class Explorer:
 
 
 def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12) -> Explorer:
-    """Show where each of a user's films looks, by layer and head, causal or bidirectional.
+    """Show where each of a user's items looks, by layer and head, causal or bidirectional.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12
     Returns
     -------
     Explorer
-        ``numbers["users"]`` holds for each user "name", "films" (oldest first) and, by "causal" and
+        ``numbers["users"]`` holds for each user "name", "items" (oldest first) and, by "causal" and
         "bidirectional", weights in thousandths as lists [layer][head][query][key].
 
     Raises
@@ -120,22 +122,11 @@ def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12
     shown = [_attention_of(model, data, user, length) for user in users]
     numbers = {"end": BARS_END, "layers": len(shown[0]["causal"]),
                "heads": len(shown[0]["causal"][0]), "users": shown}
-    films, weights = shown[0]["films"], shown[0]["causal"][0][0]  # of the first layer and head
-    newest = weights[-1]
-    best = int(np.argmax(newest))
-    most = "itself" if best == len(films) - 1 else films[best]
     return Explorer(
         "attention",
-        "Attention explorer. Choose a film, or point at one: the bars are the weights that it "
+        "Attention explorer. Choose an item, or point at one: the bars are the weights that it "
         "gives. The tick in a bar is where equal weights would end; a full bar is 50 % or more.",
-        numbers,
-        picture="".join(_bar(film, weight, 1000 / len(films))
-                        for film, weight in zip(films, newest, strict=True)),
-        words=f"Layer 1, head 1, causal: {films[-1]} looks most at {most}, "
-              f"{_percent(newest[best])}. Equal weights would be {_percent(1000 / len(films))}.",
-        table=_table(["looks ↓ at →", *films], [
-            [film, *map(_percent, row)] for film, row in zip(films, weights, strict=True)]),
-    )
+        numbers, *_first_bars(numbers))
 
 
 def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
@@ -268,18 +259,31 @@ def _percent(thousandths: float) -> str:
 
 
 def _attention_of(model: S3Rec, data, user: int, length: int) -> dict:
-    """Name the films of a user and weigh them in thousandths."""
+    """Name the items of a user and weigh them in thousandths."""
     items = data.training_sequences[user][-length:]
     weights = {name: np.rint(1000 * attention_maps(model, items, causal).numpy()).astype(int)
                for name, causal in (("causal", True), ("bidirectional", False))}
-    return {"name": str(data.user_names[user]), "films": [data.item_names[i] for i in items],
+    return {"name": str(data.user_names[user]), "items": [data.item_names[i] for i in items],
             **{name: maps.tolist() for name, maps in weights.items()}}  # (layers, heads, L, L)
 
 
-def _bar(film: str, weight: int, equal: float) -> str:
-    """Draw one film's weight as a row, with a tick at the equal one."""
+def _first_bars(numbers: dict) -> tuple[str, str, str]:
+    """Draw, describe and tabulate the causal weights of the first user, layer and head."""
+    items, weights = numbers["users"][0]["items"], numbers["users"][0]["causal"][0][0]  # (L, L)
+    newest, equal = weights[-1], 1000 / len(items)
+    best = newest.index(max(newest))
+    most = "itself" if best == len(items) - 1 else items[best]
+    picture = "".join(_bar(item, each, equal) for item, each in zip(items, newest, strict=True))
+    words = (f"Layer 1, head 1, causal: {items[-1]} looks most at {most}, "
+             f"{_percent(newest[best])}. Equal weights would be {_percent(equal)}.")
+    rows = [[item, *map(_percent, row)] for item, row in zip(items, weights, strict=True)]
+    return picture, words, _table(["looks ↓ at →", *items], rows)
+
+
+def _bar(item: str, weight: int, equal: float) -> str:
+    """Draw one item's weight as a row, with a tick at the equal one."""
     width, tick = (min(100, each * 100 / BARS_END) for each in (weight, equal))
-    return (f'<div class="s3-row"><span class="s3-name">{escape(film)}</span>'
+    return (f'<div class="s3-row"><span class="s3-name">{escape(item)}</span>'
             '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
             f'<rect class="s3-bar" width="{width:.1f}" height="10"/>'
             f'<line class="s3-mark" x1="{tick:.1f}" x2="{tick:.1f}" y2="10" '
@@ -315,9 +319,10 @@ def _first_map(numbers: dict) -> tuple[str, str, str]:
         + "".join(f"M{x} {y}h0" for x, y in points[np.equal(of, group)]) + '"/>'
         for group in range(len(groups)))
     width, height = np.array(numbers["size"]) + 40
+    about = f"Map of {len(names)} items after epoch {epoch}, coloured by {kind}: "
     picture = (_key({f"s3-dots hue-{i}": group for i, group in enumerate(groups)}, "M14 8h0")
                + f'<svg class="s3-map" viewBox="-20 -20 {width} {height}" role="img" '
-               f'aria-label="{_map_label(len(names), epoch, kind, groups)}">{dots}</svg>')
+               f'aria-label="{escape(about + ", ".join(groups))}.">{dots}</svg>')
     # Whole numbers, and a stable order: the script finds the same three.
     near = ((points - points[item]) ** 2).sum(1).argsort(kind="stable")
     near = [names[i] for i in near if i != item][:3]
@@ -330,13 +335,8 @@ def _first_map(numbers: dict) -> tuple[str, str, str]:
     return picture, words, _table(["item", *labels, "first direction", "second direction"], rows)
 
 
-def _map_label(count: int, epoch: int, kind: str, groups: Sequence[str]) -> str:
-    return escape(f"Map of {count} items after epoch {epoch}, coloured by {kind}: "
-                  f"{', '.join(groups)}.")
-
-
 def _first_curves(numbers: dict) -> tuple[str, str, str]:
-    """Draw, describe and tabulate the best critic's estimates at the middle correlation."""
+    """Draw, describe and tabulate the best critic's estimates at one correlation."""
     rho, negatives = numbers["rhos"][numbers["rho"]], numbers["negatives"]
     best, sigma = (numbers["values"][critic][numbers["rho"]] for critic in ("best", "sigma"))
     truth = -math.log(1 - rho * rho) / 2 + 0.0  # + 0.0: no minus nought
@@ -355,9 +355,10 @@ def _first_curves(numbers: dict) -> tuple[str, str, str]:
                     for a, K in zip(x, negatives, strict=True))
     ticks += "".join(f'<text x="28" y="{204 - 188 * v / top:.1f}" text-anchor="end">{v:.1f}</text>'
                      for v in np.arange(0, top, 0.5))
+    about = f"Estimates against the number of negatives, truth {truth:.3f} nat."
     picture = (
         _key(CURVES, "M0 8h28")
-        + f'<svg viewBox="0 0 360 230" role="img" aria-label="{_curves_label(truth)}">{ticks}'
+        + f'<svg viewBox="0 0 360 230" role="img" aria-label="{about}">{ticks}'
         + '<text x="197" y="229" text-anchor="middle">negatives K</text>'
         + "".join(line(heights, style) for heights, style in zip(
             (best, [truth] * len(x), ceiling, squeezed), CURVES, strict=True)) + "</svg>")
@@ -369,7 +370,3 @@ def _first_curves(numbers: dict) -> tuple[str, str, str]:
         negatives, best, sigma, [truth] * len(x), ceiling, squeezed, strict=True)]
     return picture, words, _table(
         ["K", "best critic", "critic with σ", "truth", "log(K+1)", "ceiling with σ"], rows)
-
-
-def _curves_label(truth: float) -> str:
-    return f"Estimates against the number of negatives, truth {truth:.3f} nat."

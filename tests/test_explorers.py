@@ -91,7 +91,7 @@ def test_the_attention_explorer_holds_the_weights_of_the_model(data, model):
     assert [user["name"] for user in shown] == ["2", "0"]
     for user, row in zip(shown, (2, 0), strict=True):
         items = torch.tensor(SEQUENCES[row][:-2][-4:])  # training items, the newest four
-        assert user["films"] == [data.item_names[i] for i in items]
+        assert user["items"] == [data.item_names[i] for i in items]
         for mode, causal in (("causal", True), ("bidirectional", False)):
             with torch.no_grad():
                 _, attention = model(items[None], causal=causal, return_attention=True)
@@ -102,12 +102,12 @@ def test_the_attention_explorer_holds_the_weights_of_the_model(data, model):
 
 def test_the_items_held_out_for_validation_and_test_are_not_shown(data, model):
     (user,) = explore_attention(model, data, [1]).numbers["users"]
-    assert user["films"] == ["9", "8", "7"]
+    assert user["items"] == ["9", "8", "7"]
 
 
 def test_no_more_items_are_shown_than_the_model_reads(data):
     (user,) = explore_attention(make_model(max_length=3), data, [0], length=5).numbers["users"]
-    assert user["films"] == ["4", "5", "6"]
+    assert user["items"] == ["4", "5", "6"]
 
 
 def test_the_map_holds_the_places_that_it_was_given():

@@ -152,6 +152,13 @@ def test_arrow_keys_move_from_film_to_film(tab, explorers):
     assert "Equal weights would be 20.0" in words(root)
 
 
+def test_the_keys_of_an_explorer_are_not_taken_for_those_of_a_notebook(tab):
+    tab.evaluate("document.addEventListener('keydown', () => { document.title = 'next cell' })")
+    explorer(tab, "attention").get_by_role("radio").nth(5).focus()
+    tab.keyboard.press("ArrowUp")
+    assert tab.title() == "Explorers"
+
+
 def test_each_choice_shows_its_own_weights(tab, explorers):
     first, second = explorers["attention"].numbers["users"]
     root = explorer(tab, "attention")
@@ -165,9 +172,9 @@ def test_each_choice_shows_its_own_weights(tab, explorers):
     tab.mouse.move(0, 0)  # else it would point at a film
     choice(root, "User").select_option("1")
     assert shares(root) == percents(second["bidirectional"][1][1][-1])
-    assert table(root) == [["looks ↓ at →", *second["films"]]] + [
+    assert table(root) == [["looks ↓ at →", *second["items"]]] + [
         [film, *percents(row)] for film, row in
-        zip(second["films"], second["bidirectional"][1][1], strict=True)]
+        zip(second["items"], second["bidirectional"][1][1], strict=True)]
 
 
 def test_pointing_shows_a_film_and_leaving_goes_back(tab, explorers):

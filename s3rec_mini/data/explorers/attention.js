@@ -1,4 +1,4 @@
-// Films in rows, oldest first. The one that looks is chosen by its radio button (arrow keys move),
+// Items in rows, oldest first. The one that looks is chosen by its radio button (arrow keys move),
 // or shown while the pointer rests on its row; bars are the weights it gives.
 mount("attention", ({ users, layers, heads, end }, { controls, picture, words, table: numbers }) => {
   const upTo = (n) => Array.from({ length: n }, (_, i) => `${i + 1}`);
@@ -8,15 +8,15 @@ mount("attention", ({ users, layers, heads, end }, { controls, picture, words, t
   const [readLabel, read] = choice("Reads", ["causal", "bidirectional"]);
   controls.append(userLabel, layerLabel, headLabel, readLabel);
 
-  const rowOf = (film, i) => {
+  const rowOf = (name, i) => {
     const bar = svg("rect", { class: "s3-bar", height: 10 });
     const equal = svg("line", { class: "s3-mark", y2: 10, "vector-effect": "non-scaling-stroke" });
     const drawing = svg("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none",
       "aria-hidden": "true" }, bar, equal);
-    const radio = html("input", { type: "radio", name: "film", value: i });
+    const radio = html("input", { type: "radio", name: "item", value: i });
     const share = html("span", { class: "s3-value" });
     const label = html("label", { class: "s3-row" }, radio,
-      html("span", { class: "s3-name" }, film), drawing, share);
+      html("span", { class: "s3-name" }, name), drawing, share);
     label.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && draw(null, i));
     label.addEventListener("pointerleave", () => draw());
     return { label, radio, bar, equal, share };
@@ -25,12 +25,13 @@ mount("attention", ({ users, layers, heads, end }, { controls, picture, words, t
   let shown, rows; // the user whose rows stand in the picture, and the rows
   const fill = (chosen) => {
     shown = chosen;
-    rows = chosen.films.map(rowOf);
-    rows.at(-1).radio.checked = true; // the newest film, which a recommendation is made from
+    rows = chosen.items.map(rowOf);
+    rows.at(-1).radio.checked = true; // the newest, which a recommendation is made from
     picture.replaceChildren(html("fieldset", {},
-      html("legend", {}, "The film that looks (oldest first)"), ...rows.map((r) => r.label)));
+      html("legend", {}, "The item that looks (oldest first)"), ...rows.map((r) => r.label)));
   };
 
+  const length = (weight) => Math.min(100, weight * 100 / end);
   const percent = (weight) => `${(weight / 10).toFixed(1)}\u00a0%`; // weights are in thousandths
 
   const draw = (_, pointedAt) => {
@@ -40,19 +41,18 @@ mount("attention", ({ users, layers, heads, end }, { controls, picture, words, t
     const map = shown[causal ? "causal" : "bidirectional"][layer.value][head.value];
     const seen = causal ? looks + 1 : rows.length;
     rows.forEach(({ label, bar, equal, share }, i) => {
-      const place = 1000 / seen / (end / 100);
       label.classList.toggle("s3-looks", i === looks);
-      bar.setAttribute("width", Math.min(100, map[looks][i] / (end / 100)));
-      for (const x of ["x1", "x2"]) equal.setAttribute(x, i < seen ? Math.min(place, 100) : -9);
+      bar.setAttribute("width", length(map[looks][i]));
+      for (const x of ["x1", "x2"]) equal.setAttribute(x, i < seen ? length(1000 / seen) : -9);
       share.textContent = i < seen ? percent(map[looks][i]) : "hidden";
     });
     const best = map[looks].indexOf(Math.max(...map[looks]));
     words.textContent = `Layer ${+layer.value + 1}, head ${+head.value + 1}, `
-      + `${causal ? "causal" : "bidirectional"}: ${shown.films[looks]} looks most at `
-      + `${best === looks ? "itself" : shown.films[best]}, ${percent(map[looks][best])}. `
+      + `${causal ? "causal" : "bidirectional"}: ${shown.items[looks]} looks most at `
+      + `${best === looks ? "itself" : shown.items[best]}, ${percent(map[looks][best])}. `
       + `Equal weights would be ${percent(1000 / seen)}.`;
-    numbers.replaceChildren(...table(["looks ↓ at →", ...shown.films],
-      map.map((weights, i) => row(shown.films[i], ...weights.map(percent)))));
+    numbers.replaceChildren(...table(["looks ↓ at →", ...shown.items],
+      map.map((weights, i) => row(shown.items[i], ...weights.map(percent)))));
   };
   return draw;
 });

@@ -46,6 +46,7 @@ const mount = (kind, start) => {
     });
     root.addEventListener("input", draw);
     root.addEventListener("submit", (event) => event.preventDefault()); // Enter in a form
+    root.addEventListener("keydown", (event) => event.stopPropagation()); // a notebook's own keys
     draw();
   }
 };

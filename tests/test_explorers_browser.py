@@ -208,12 +208,20 @@ def test_two_explorers_on_one_page_move_by_themselves(tab):
 def test_the_slider_moves_the_dots_to_the_epoch(tab, explorers):
     numbers = explorers["embeddings"].numbers
     root = explorer(tab, "embeddings")
+
+    def drawn():
+        return root.locator(".s3-map .s3-dot").evaluate_all(
+            "dots => dots.map(dot => dot.style.transform)")
+
+    def wanted(frame):
+        return [f"translate({x}px, {y}px)" for x, y in numbers["frames"][frame]]
+
+    assert drawn() == wanted(1)
     root.get_by_role("slider", name="Epoch").focus()
     tab.keyboard.press("ArrowLeft")
+    assert drawn() == wanted(0)
     assert words(root) == ("After epoch 0, north west (west, north) is nearest on the map to "
                            f"{BOLD}; south west; north east.")
-    moved = root.locator(".s3-map .s3-dot").evaluate_all("dots => dots.map(d => d.style.transform)")
-    assert moved == [f"translate({x}px, {y}px)" for x, y in numbers["frames"][0]]
     rows = table(root)[1:]
     assert [line[:3] for line in rows] == [list(line) for line in zip(
         NAMES, LABELS["side"], LABELS["end"], strict=True)]

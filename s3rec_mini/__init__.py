@@ -4,7 +4,7 @@ The book that builds this package step by step is its manual. `plots` and the co
 imported only when asked for, so that a training job loads no plotting library.
 """
 
-from . import inspection, official
+from . import explorers, inspection, official
 from .batches import FinetuneBatch, PretrainBatch, finetuning_batches, pretraining_batches
 from .datasets import SequenceDataset, load_dataset, planted_structure
 from .encoder import ModelConfig, S3Rec, load_model
@@ -35,6 +35,7 @@ __all__ = [
     "SequenceDataset",
     "bootstrap_intervals",
     "evaluate",
+    "explorers",
     "finetune",
     "finetuning_batches",
     "finetuning_loss",

@@ -1,0 +1,288 @@
+"""The explorers in a browser, moved by mouse and keys, two of each on one page."""
+
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_data, make_model
+
+from s3rec_mini.explorers import explore_attention, explore_embeddings, explore_info_nce
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                None)
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
+
+BOLD = "</script><b>bold</b>"
+FRAMES = {epoch: np.array([[0.0, 0], [1, 0], [0, 1], [1, 1], [0.4, 0.6]]) * (epoch + 1)
+          for epoch in (0, 2)}
+FRAMES[2][4] = 2.9, 0.1  # the last item ends near the second
+NAMES = ["south west", "south east", "north west", "north east", BOLD]
+LABELS = {"side": ["west", "east", "west", "east", "none"], "end": ["south"] * 2 + ["north"] * 3}
+ESTIMATES = pd.DataFrame(
+    [{"rho": rho, "K": K, "critic": critic, "value": rho / 4 + K / 1000 + 0.1 * (critic == "best")}
+     for rho in (0.0, 0.6, 0.8) for K in (1, 3, 7) for critic in ("best", "sigma")])
+
+
+@pytest.fixture(scope="module")
+def explorers():
+    data = make_data([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5]], num_items=12)
+    return {
+        "attention": explore_attention(make_model(max_length=6), data, [0, 1]),
+        "embeddings": explore_embeddings(FRAMES, NAMES, LABELS, shown="north west"),
+        "info_nce": explore_info_nce(ESTIMATES),
+    }
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def path(explorers, tmp_path_factory):
+    """A page on which each explorer stands twice, as a notebook that ran a cell twice has it."""
+    twice = "".join(2 * explorer._repr_html_() for explorer in explorers.values())
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorers</title>'
+        '<meta name="viewport" content="width=device-width"><style>:root { color-scheme: light '
+        f"dark }}</style><main><h1>Explorers</h1>{twice}</main></html>", encoding="utf8")
+    return path
+
+
+def opened(browser, path, **settings):
+    """Open the page; what the console says and what is asked of others becomes `tab.trouble`."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, **settings)
+    tab, trouble = context.new_page(), []
+    tab.on("console", lambda message: trouble.append(message.text))
+    tab.on("pageerror", lambda error: trouble.append(str(error)))
+    tab.on("request", lambda request: trouble.append(request.url))
+    tab.goto(path.as_uri())
+    assert trouble.pop(0) == path.as_uri()
+    return tab, trouble
+
+
+@pytest.fixture
+def tab(browser, path):
+    """The page at the width of a phone; a test fails if it causes any trouble."""
+    tab, trouble = opened(browser, path)
+    yield tab
+    assert trouble == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.context.close()
+
+
+def explorer(tab, kind, which=0):
+    return tab.locator(f'[data-explorer="{kind}"]').nth(which)
+
+
+def words(root):
+    return root.get_by_role("status").text_content()
+
+
+def choice(root, name):
+    return root.get_by_role("combobox", name=name, exact=True)
+
+
+def shares(root):
+    return root.locator(".s3-row .s3-value").all_text_contents()
+
+
+def percents(weights):
+    return [f"{weight / 10:.1f}\N{NO-BREAK SPACE}%" for weight in weights]
+
+
+def table(root):
+    root.locator("summary").click()
+    return [line.locator("th, td").all_text_contents() for line in root.locator("tr").all()]
+
+
+def test_the_script_begins_with_the_picture_sentence_and_table_of_the_document(
+        browser, path, explorers):
+    with_script, _ = opened(browser, path)
+    without, _ = opened(browser, path, java_script_enabled=False)
+    for kind, made in explorers.items():
+        told, first = explorer(with_script, kind), explorer(without, kind)
+        assert words(told) == words(first) == made.words
+        assert first.locator(".s3-hint").count() == 1 and told.locator(".s3-hint").count() == 0
+        assert first.locator(".s3-picture svg").first.is_visible()
+        assert table(told) == table(first)
+    assert shares(explorer(with_script, "attention")) == shares(explorer(without, "attention"))
+    with_script.context.close()
+    without.context.close()
+
+
+def test_every_control_has_a_name_and_can_be_reached_by_key(tab):
+    controls = tab.locator("select, input")
+    assert controls.count() == 2 * (4 + 6 + 4 + 3)  # of attention also six films
+    for control in controls.all():
+        assert control.evaluate("c => c.labels.length === 1 && c.labels[0].textContent.length > 0")
+        assert control.evaluate("c => c.tabIndex") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, path, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    tab, _ = opened(browser, path, color_scheme=scheme)
+    for summary in tab.locator("summary").all():
+        summary.click()
+    found = axe.Axe().run(tab).response["violations"]
+    tab.context.close()
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+
+
+# ---- attention
+
+
+def test_arrow_keys_move_from_film_to_film(tab, explorers):
+    user = explorers["attention"].numbers["users"][0]
+    root = explorer(tab, "attention")
+    assert shares(root) == percents(user["causal"][0][0][-1])
+    root.get_by_role("radio", name="6").focus()
+    tab.keyboard.press("ArrowUp")
+    assert root.get_by_role("radio").nth(4).is_checked()
+    assert shares(root) == [*percents(user["causal"][0][0][4][:5]), "hidden"]
+    assert words(root).startswith("Layer 1, head 1, causal: 5 looks most at ")
+    assert "Equal weights would be 20.0" in words(root)
+
+
+def test_the_keys_of_an_explorer_are_not_taken_for_those_of_a_notebook(tab):
+    tab.evaluate("document.addEventListener('keydown', () => { document.title = 'next cell' })")
+    explorer(tab, "attention").get_by_role("radio").nth(5).focus()
+    tab.keyboard.press("ArrowUp")
+    assert tab.title() == "Explorers"
+
+
+def test_each_choice_shows_its_own_weights(tab, explorers):
+    first, second = explorers["attention"].numbers["users"]
+    root = explorer(tab, "attention")
+    choice(root, "Layer").select_option("2")
+    assert shares(root) == percents(first["causal"][1][0][-1])
+    choice(root, "Head").select_option("2")
+    assert shares(root) == percents(first["causal"][1][1][-1])
+    choice(root, "Reads").select_option("bidirectional")
+    root.get_by_role("radio").nth(0).check()
+    assert shares(root) == percents(first["bidirectional"][1][1][0])
+    tab.mouse.move(0, 0)  # else it would point at a film
+    choice(root, "User").select_option("1")
+    assert shares(root) == percents(second["bidirectional"][1][1][-1])
+    assert table(root) == [["looks ↓ at →", *second["items"]]] + [
+        [film, *percents(row)] for film, row in
+        zip(second["items"], second["bidirectional"][1][1], strict=True)]
+
+
+def test_pointing_shows_a_film_and_leaving_goes_back(tab, explorers):
+    weights = explorers["attention"].numbers["users"][0]["causal"][0][0]
+    root = explorer(tab, "attention")
+    root.locator(".s3-row").nth(2).hover()
+    assert shares(root) == [*percents(weights[2][:3]), *["hidden"] * 3]
+    tab.mouse.move(0, 0)
+    assert shares(root) == percents(weights[5])
+
+
+def test_a_bar_is_as_long_as_its_weight_up_to_a_half(tab, explorers):
+    weights = explorers["attention"].numbers["users"][0]["causal"][0][0][-1]
+    drawn = [float(bar.get_attribute("width")) for bar in
+             explorer(tab, "attention").locator(".s3-bar").all()]
+    assert drawn == pytest.approx([min(100, weight / 5) for weight in weights])
+
+
+def test_two_explorers_on_one_page_move_by_themselves(tab):
+    one, other = explorer(tab, "attention"), explorer(tab, "attention", 1)
+    before = words(other), shares(other)
+    choice(one, "Layer").select_option("2")
+    one.get_by_role("radio").nth(1).check()
+    assert (words(other), shares(other)) == before
+    assert other.get_by_role("radio").nth(5).is_checked()
+
+
+# ---- embeddings
+
+
+def test_the_slider_moves_the_dots_to_the_epoch(tab, explorers):
+    numbers = explorers["embeddings"].numbers
+    root = explorer(tab, "embeddings")
+
+    def drawn():
+        return root.locator(".s3-map .s3-dot").evaluate_all(
+            "dots => dots.map(dot => dot.style.transform)")
+
+    def wanted(frame):
+        return [f"translate({x}px, {y}px)" for x, y in numbers["frames"][frame]]
+
+    assert drawn() == wanted(1)
+    root.get_by_role("slider", name="Epoch").focus()
+    tab.keyboard.press("ArrowLeft")
+    assert drawn() == wanted(0)
+    assert words(root) == ("After epoch 0, north west (west, north) is nearest on the map to "
+                           f"{BOLD}; south west; north east.")
+    rows = table(root)[1:]
+    assert [line[:3] for line in rows] == [list(line) for line in zip(
+        NAMES, LABELS["side"], LABELS["end"], strict=True)]
+    listed = np.array([line[3:] for line in rows], float)
+    assert listed == pytest.approx(FRAMES[0], abs=0.003)  # the picture has steps of 0.003
+
+
+def test_a_film_is_found_by_name_or_by_a_click_near_its_dot(tab):
+    root = explorer(tab, "embeddings")
+    choice(root, "Find").select_option("south west")
+    assert words(root).startswith("After epoch 2, south west (west, south)")
+    tab.wait_for_timeout(500)  # until the dots have arrived
+    dot = root.locator(".s3-map .s3-dot").nth(4)
+    dot.scroll_into_view_if_needed()
+    box = dot.bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
+    assert words(root).startswith(f"After epoch 2, {BOLD} (none, north) is nearest on the map to "
+                                  "south east;")
+    assert root.locator("b").count() == 0  # the title is text
+
+
+def test_one_group_of_a_colour_can_be_shown_alone(tab):
+    root = explorer(tab, "embeddings")
+    choice(root, "Colour").select_option("end")
+    assert root.locator(".s3-key li").all_text_contents() == ["north", "south"]
+    choice(root, "Show").select_option("south")
+    opacities = root.locator(".s3-map .s3-dot").evaluate_all(
+        "dots => dots.map(d => Number(d.style.opacity) > 0.5)")
+    assert opacities == [True, True, False, False, False]
+
+
+# ---- InfoNCE
+
+
+def test_sliders_and_the_tick_show_the_estimate_that_was_given(tab):
+    root = explorer(tab, "info_nce")
+    root.get_by_role("slider", name="ρ").focus()
+    tab.keyboard.press("Home")
+    tab.keyboard.press("ArrowRight")  # ρ = 0.6
+    root.get_by_role("slider", name="K").focus()
+    tab.keyboard.press("End")  # K = 7
+    truth, ceiling = -math.log(1 - 0.36) / 2, math.log(8)
+    ends = (f"of the true {truth:.3f} nat. No critic passes {ceiling:.3f}, none with σ "
+            f"{ceiling - math.log(1 + 7 / math.e):.3f}.")
+    assert words(root) == f"ρ = 0.6, K = 7, best critic: the estimate is 0.257 {ends}"
+    root.get_by_role("checkbox", name="σ on the critic").focus()
+    tab.keyboard.press("Space")
+    assert words(root) == f"ρ = 0.6, K = 7, critic with σ: the estimate is 0.157 {ends}"
+    assert root.get_by_role("slider", name="ρ").get_attribute("aria-valuetext") == "0.6"
+    last = table(root)[-1]
+    assert last == ["7", "0.257", "0.157", f"{truth:.3f}", f"{ceiling:.3f}",
+                    f"{ceiling - math.log(1 + 7 / math.e):.3f}"]
+
+
+def test_the_curve_passes_through_its_estimates_on_the_scale_of_the_axis(tab):
+    root = explorer(tab, "info_nce")  # ρ = 0.8, K = 3
+    circle = root.locator("circle")
+    heights = dict(zip(root.locator("text[text-anchor=end]").all_text_contents(),
+                       root.locator("text[text-anchor=end]").evaluate_all(
+                           "texts => texts.map(t => Number(t.getAttribute('y')) - 4)"),
+                       strict=True))
+    half = heights["0.0"] - heights["0.5"]  # the length of half a nat
+    value = (heights["0.0"] - float(circle.get_attribute("cy"))) / half / 2
+    assert value == pytest.approx(0.8 / 4 + 3 / 1000 + 0.1, abs=1e-6)

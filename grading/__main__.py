@@ -20,7 +20,7 @@ from .tables import write_tables
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="Build and grade the assignments.")
-COURSE = ROOT / "_build" / "course"
+COURSE = ROOT / "course"  # not below _build, which is thrown away: it holds the gradebook
 # How Canvas names the files, and Moodle the folders, of submissions; the number is the student's.
 CANVAS = re.compile(r"[^_]+(?:_LATE)?_(\d+)_\d+_.*")
 MOODLE = re.compile(r".+_(\d+)_assignsubmission_file_?.*")

@@ -64,9 +64,11 @@ def check() -> None:
                           f"files: apt-get install {package}")
     tried = subprocess.run(command(["python", "-c", "pass"]), capture_output=True, text=True)
     if tried.returncode:
-        raise OSError(f"the sandbox does not start here ({tried.stderr.strip()}). In a container, "
-                      f"allow user namespaces (docker run --security-opt seccomp=unconfined); or "
-                      f"say UNSANDBOXED=1 if every submission may do to this machine what you may")
+        raise OSError(
+            f"the sandbox does not start here ({tried.stderr.strip()}). Allow it: on Ubuntu 24.04 "
+            f"by sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, in a container by "
+            f"docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined. "
+            f"Or say UNSANDBOXED=1 if every submission may do to this machine what you may")
 
 
 class SandboxedKernelManager(AsyncKernelManager):

@@ -98,6 +98,13 @@ def test_functions_are_carried_by_a_name_the_other_side_knows():
         wire.loads(text, {})
 
 
+def test_a_course_is_never_built_over_with_another_seed(tmp_path):
+    build(tmp_path / "course", 1, notebooks=tmp_path)
+    build(tmp_path / "course", 1, notebooks=tmp_path)
+    with pytest.raises(ValueError, match="has the seed 1,"):
+        build(tmp_path / "course", 2, notebooks=tmp_path)
+
+
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_student_versions_hold_no_solution_no_hidden_test_and_no_output(course, assignment):
     source = nbformat.read(course.notebook("source", assignment), as_version=4)

@@ -125,8 +125,9 @@ class Examine(Execute):
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""
-        cell = new_code_cell(f"_examined(*{arguments!r})")
+        cell, first = new_code_cell(f"_examined(*{arguments!r})"), self.nb.cells[0]
         self._execute(cell, 0)
+        self.nb.cells[0] = first  # nbclient has put the question there
         for output in cell.outputs:
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]

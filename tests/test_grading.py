@@ -325,6 +325,7 @@ def test_feedback_explains_and_holds_neither_hidden_tests_nor_scripts(course, at
     assert "ended Python itself" in pages["exits"]
     for name, page in pages.items():
         assert "BEGIN HIDDEN" not in page and "looped(" not in page, name
+        assert "Assignment 1: mutual information" in page, name
     page = pages["script_in_a_cell"]
     assert "SCRIPT" in page and "<script>alert" not in page
 

@@ -71,7 +71,7 @@ repository: ## set the project's public address everywhere: make repository URL=
 	if [ -n "$$bad" ]; then \
 	  echo "usage: make repository URL=https://github.com/you/s3rec-mini (no slash or .git at its end)"; exit 2; fi
 	@old=$$(printf '%s' '$(ADDRESS)' | sed 's/\./\\./g'); \
-	grep -rlF --exclude-dir=.git --exclude-dir=.venv --exclude-dir=_build --exclude-dir=runs -- '$(ADDRESS)' . \
+	grep -rlF --exclude-dir=.git --exclude-dir=.venv --exclude-dir=_build --exclude-dir=course --exclude-dir=runs -- '$(ADDRESS)' . \
 	| while read -r file; do \
 	  sed "s|$$old|$(URL)|g" "$$file" > "$$file.new" && cat "$$file.new" > "$$file" && rm "$$file.new" && echo "$$file"; \
 	done

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from .tables import write_tables
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="Build and grade the assignments.")
-COURSE = ROOT / "_build" / "course"
+COURSE = ROOT / "course"  # not below _build, which is thrown away: it holds the gradebook
 # How Canvas names the files, and Moodle the folders, of submissions; the number is the student's.
 CANVAS = re.compile(r"[^_]+(?:_LATE)?_(\d+)_\d+_.*")
 MOODLE = re.compile(r".+_(\d+)_assignsubmission_file_?.*")
@@ -67,7 +68,7 @@ def grade(
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(graded, found))
-    _export(made, roster)
+    _export(made, roster, sorted({assignment for _, assignment in found}))
 
 
 @app.command()
@@ -75,7 +76,7 @@ def export(roster: Roster = None, course: Folder = COURSE):
     """Write tables and feedback again, with what was graded by hand since."""
     made = _built(course)
     shutil.rmtree(made.folder / "feedback", ignore_errors=True)
-    _export(made, roster)
+    _export(made, roster, made.assignments)
 
 
 def submissions(folder: Path, assignments: list[str]) -> dict[tuple[str, str], Path]:
@@ -107,6 +108,7 @@ def submissions(folder: Path, assignments: list[str]) -> dict[tuple[str, str], P
 
 def grade_one(course: Course, student: str, assignment: str, path: Path, *limits: int) -> None:
     """Grade one submission with nbgrader, and note what was wrong with it."""
+    start = time.monotonic()
     place = course.notebook("submitted", assignment, student)
     place.parent.mkdir(parents=True, exist_ok=True)
     release = nbformat.read(course.notebook("release", assignment), as_version=4)
@@ -120,7 +122,8 @@ def grade_one(course: Course, student: str, assignment: str, path: Path, *limits
         note = f"not graded: {wrong}"
     shutil.rmtree(course.notebook("feedback", assignment, student).parent, ignore_errors=True)
     course.write_note(assignment, student, note)
-    typer.echo(f"{student} {assignment}: {note or 'graded'}", err=True)
+    seconds = time.monotonic() - start
+    typer.echo(f"{student} {assignment}: {note or 'graded'} ({seconds:.0f} s)", err=True)
 
 
 def _built(folder: Path) -> Course:
@@ -130,8 +133,8 @@ def _built(folder: Path) -> Course:
     return course
 
 
-def _export(course: Course, roster: Path | None) -> None:
-    for name in course.assignments:
+def _export(course: Course, roster: Path | None, assignments: list[str]) -> None:
+    for name in assignments:
         course.nbgrader("generate_feedback", name)  # pages that are there are left alone
     for path in write_tables(course, roster):
         typer.echo(f"written: {path}")

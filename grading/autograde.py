@@ -1,7 +1,7 @@
 """Run nbgrader's autograder on one submission, in a process of its own.
 
-Processes are forked from a server that has imported nbgrader and torch once, which takes longer
-than grading does.
+Processes are forked from a server that has imported nbgrader, torch and scipy once, which takes
+longer than grading does.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ CELL_SECONDS = 150  # for a cell, or a test's call of a student's function
 SECONDS = 900  # for a submission
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["nbgrader.apps", "grading.examiner"])
+_context.set_forkserver_preload(["nbgrader.apps", "grading.examiner", "scipy.stats"])
 
 
 def autograde(course: Course, assignment: str, student: str, cell_seconds: int = CELL_SECONDS,

@@ -94,10 +94,16 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     Raises
     ------
     ValueError
-        If a notebook lacks the line with the seed, or nbgrader refuses it.
+        If the folder holds a course with another seed, a notebook lacks the line with the seed, or
+        nbgrader refuses it.
     """
-    course = Course(folder.resolve())
+    course, kept = Course(folder.resolve()), folder / "seed.txt"
     folder.mkdir(parents=True, exist_ok=True)
+    if kept.exists() and kept.read_text() != str(seed):
+        raise ValueError(f"the course in {folder} has the seed {kept.read_text()}, and would no "
+                         f"longer fit what was handed out: build it with that seed, or move the "
+                         f"folder away to begin another course")
+    kept.write_text(str(seed))
     (folder / "nbgrader_config.py").write_text(CONFIG.format(folder=str(course.folder)))
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)

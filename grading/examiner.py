@@ -9,6 +9,7 @@ process, and what is patched there stays there.
 """
 
 import ast
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -27,7 +28,8 @@ from .collect import by_name
 from .sandbox import SandboxedKernelManager
 
 ANSWER = "application/x-s3rec-answer+json"
-OUTPUT = 20 * 2**20  # bytes of output a cell that are kept
+OUTPUT = 20 * 2**20  # bytes that a cell may print
+BUSY = 60  # seconds for what takes no time, but where the machine is busy: it costs no points
 SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
 STUB = f"""
 def _examined(name, arguments=None, gradient=None):
@@ -63,7 +65,8 @@ class Examine(Execute):
     def __init__(self, **settings):
         unsafe = os.environ.get("UNSANDBOXED") == "1"
         manager = AsyncKernelManager if unsafe else SandboxedKernelManager
-        super().__init__(kernel_manager_class=manager, **settings)
+        super().__init__(kernel_manager_class=manager, startup_timeout=BUSY, iopub_timeout=BUSY,
+                         **settings)
 
     def preprocess(self, nb, resources, km=None):
         """Run a submission; called by nbgrader."""
@@ -92,10 +95,12 @@ class Examine(Execute):
         return cell, resources
 
     def process_message(self, msg, cell, cell_index):
-        """Keep an output, unless the cell has printed too much already."""
+        """Keep an output, unless the cell has printed too much: then stop it."""
         if msg["msg_type"] in ("stream", "display_data", "execute_result", "error"):
-            self.printed += len(json.dumps(msg["content"]))
+            before, self.printed = self.printed, self.printed + len(json.dumps(msg["content"]))
             if self.printed > OUTPUT:
+                if before <= OUTPUT:  # it would print until its time is up, and fill the memory
+                    self.stopping = asyncio.ensure_future(self.km.interrupt_kernel())
                 return None
         return super().process_message(msg, cell, cell_index)
 
@@ -105,6 +110,8 @@ class Examine(Execute):
         if not self.dead:
             try:
                 self.execute_cell(cell, index, store_history=False)
+                if self.printed > OUTPUT:
+                    cell.outputs = [*cell.outputs[:1], TOO_MUCH]
                 return
             except CellTimeoutError:  # it kept printing after it was stopped
                 cell.outputs = [*cell.outputs[:1], self.late]
@@ -123,14 +130,15 @@ class Examine(Execute):
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""
-        cell = new_code_cell(f"_examined(*{arguments!r})")
+        cell, first = new_code_cell(f"_examined(*{arguments!r})"), self.nb.cells[0]
         self._execute(cell, 0)
+        self.nb.cells[0] = first  # nbclient has put the question there
         for output in cell.outputs:
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]
         failed = [output for output in cell.outputs if output.output_type == "error"]
         raise StudentError(f"{failed[-1].ename}: {failed[-1].evalue}" if failed else
-                           "it printed too much or hid its result")
+                           "it hid its result")
 
 
 class StudentError(Exception):
@@ -230,6 +238,9 @@ def defined_names(source: str) -> set[str]:
 def error(name: str, message: str):
     """Return an error as a notebook shows it."""
     return new_output("error", ename=name, evalue=message, traceback=[f"{name}: {message}"])
+
+
+TOO_MUCH = error("PrintedTooMuch", f"this printed more than {OUTPUT >> 20} MB, and was stopped")
 
 
 def plain(output):

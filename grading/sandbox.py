@@ -22,7 +22,7 @@ from traitlets import default
 MEMORY = 6 * 2**30  # bytes of address space a process; torch for CUDA maps several GB
 FILE = 64 * 2**20  # bytes a file
 SCRATCH = 256 * 2**20  # bytes in all of the folder in memory
-PROCESSES = 256  # threads count; the system holds root to no such limit
+PROCESSES = 256  # in a sandbox, threads count; the system holds root to no such limit
 
 
 def command(inside: list[str], shared: Path | None = None) -> list[str]:
@@ -35,21 +35,23 @@ def command(inside: list[str], shared: Path | None = None) -> list[str]:
     shared : Path, optional
         The one folder outside that the program may write to.
     """
-    package = importlib.util.find_spec("s3rec_mini").submodule_search_locations[0]
+    package = Path(importlib.util.find_spec("s3rec_mini").origin).parent
     libraries = ["/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache",
-                 "/etc/fonts", sys.base_prefix, sys.prefix, *site.getsitepackages(), package]
+                 "/etc/fonts", sys.base_prefix, sys.prefix, *site.getsitepackages(), str(package)]
     visible = [part for path in libraries if os.path.exists(path)
                for part in ("--ro-bind", path, path)]
     folder = ["--bind", str(shared), str(shared)] if shared else []
     return [
-        "prlimit", f"--as={MEMORY}", f"--fsize={FILE}", f"--nproc={PROCESSES}", "--core=0", "--",
+        "prlimit", f"--as={MEMORY}", f"--fsize={FILE}", "--core=0", "--",
         "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--dev", "/dev", "--proc", "/proc",
         "--size", str(SCRATCH), "--tmpfs", "/tmp",  # before what may lie below it
         *visible, *folder, "--dir", "/tmp/work", "--chdir", "/tmp/work",
         "--remount-ro", "/dev", "--remount-ro", "/",
         "--clearenv", "--setenv", "HOME", "/tmp/work", "--setenv", "OMP_NUM_THREADS", "1",
+        "--setenv", "PYTHONPATH", str(package.parent),
         "--setenv", "PATH", f"{sys.prefix}/bin:/usr/bin:/bin", "--setenv", "TQDM_DISABLE", "1",
+        "prlimit", f"--nproc={PROCESSES}", "--",  # here it leaves out what else the teacher runs
         *inside,
     ]
 
@@ -62,9 +64,11 @@ def check() -> None:
                           f"files: apt-get install {package}")
     tried = subprocess.run(command(["python", "-c", "pass"]), capture_output=True, text=True)
     if tried.returncode:
-        raise OSError(f"the sandbox does not start here ({tried.stderr.strip()}). In a container, "
-                      f"allow user namespaces (docker run --security-opt seccomp=unconfined); or "
-                      f"say UNSANDBOXED=1 if every submission may do to this machine what you may")
+        raise OSError(
+            f"the sandbox does not start here ({tried.stderr.strip()}). Allow it: on Ubuntu 24.04 "
+            f"by sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, in a container by "
+            f"docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined. "
+            f"Or say UNSANDBOXED=1 if every submission may do to this machine what you may")
 
 
 class SandboxedKernelManager(AsyncKernelManager):

@@ -3,9 +3,13 @@
 import contextlib
 import importlib.util
 import io
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,52 +24,32 @@ pytest.importorskip("nbgrader", reason="needs the extra grading")
 nbformat = pytest.importorskip("nbformat")
 
 from nbgrader.utils import is_grade  # noqa: E402
+from submissions import (  # noqa: E402
+    ATTACKED,
+    automatic,
+    blank,
+    filled,
+    hand_in,
+    hand_in_hostile,
+    lost,
+    planted,
+    solved,
+)
 
-from grading import wire  # noqa: E402
+from grading import sandbox, wire  # noqa: E402
 from grading.__main__ import submissions  # noqa: E402
 from grading.collect import by_name, grade_id, merged  # noqa: E402
-from grading.course import NOTEBOOKS, build, questions  # noqa: E402
+from grading.course import NOTEBOOKS, build  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.tables import canvas_table  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENTS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-ASSIGNMENT = "mutual_information"  # which the hostile submissions are made from
-
-
-def planted(assignment):
-    """Return the planted submissions, RIGHT and WRONG, of an assignment."""
-    path = Path(__file__).parent / "submissions" / f"{assignment}.py"
-    spec = importlib.util.spec_from_file_location(f"submissions_{assignment}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture(scope="session")
 def course(tmp_path_factory):
     """Every assignment, built with another seed than the one in the sources."""
     return build(tmp_path_factory.mktemp("course"), seed=2031)
-
-
-def solved(course, assignment):
-    """Return the student version with the solutions filled in."""
-    notebook = nbformat.read(course.notebook("release", assignment), as_version=4)
-    source = nbformat.read(course.notebook("source", assignment), as_version=4)
-    answers = {grade_id(cell): cell.source for cell in source.cells
-               if cell.metadata.nbgrader.solution}
-    for cell in notebook.cells:
-        cell.source = answers.get(grade_id(cell), cell.source)
-    return notebook
-
-
-def filled(course, assignment, answers):
-    """Return a solved notebook with other answers in the cells that `answers` names."""
-    notebook = solved(course, assignment)
-    cells = by_name(notebook)
-    for name, source in answers.items():
-        cells[name].source = source.strip("\n")
-    return notebook
 
 
 def grade(course, folder, *options):
@@ -114,6 +98,13 @@ def test_functions_are_carried_by_a_name_the_other_side_knows():
         wire.loads(text, {})
 
 
+def test_a_course_is_never_built_over_with_another_seed(tmp_path):
+    build(tmp_path / "course", 1, notebooks=tmp_path)
+    build(tmp_path / "course", 1, notebooks=tmp_path)
+    with pytest.raises(ValueError, match="has the seed 1,"):
+        build(tmp_path / "course", 2, notebooks=tmp_path)
+
+
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 def test_student_versions_hold_no_solution_no_hidden_test_and_no_output(course, assignment):
     source = nbformat.read(course.notebook("source", assignment), as_version=4)
@@ -131,8 +122,8 @@ def test_student_versions_hold_no_solution_no_hidden_test_and_no_output(course, 
 
 
 def test_answers_are_taken_out_and_everything_else_is_put_back(course):
-    release = nbformat.read(course.notebook("release", ASSIGNMENT), as_version=4)
-    submission = solved(course, ASSIGNMENT)
+    release = nbformat.read(course.notebook("release", ATTACKED), as_version=4)
+    submission = solved(course, ATTACKED)
     own = nbformat.v4.new_code_cell("helper = 1")
     answer = next(cell for cell in submission.cells if grade_id(cell) == "info-nce")
     submission.cells.insert(submission.cells.index(answer) + 1, own)
@@ -140,7 +131,7 @@ def test_answers_are_taken_out_and_everything_else_is_put_back(course):
         if cell.metadata.get("nbgrader", {}).get("grade"):
             cell.source = "assert True"
     submission.cells.reverse()
-    got = merged(nbformat.read(course.notebook("release", ASSIGNMENT), as_version=4), submission)
+    got = merged(nbformat.read(course.notebook("release", ATTACKED), as_version=4), submission)
     known = [cell for cell in got.cells if grade_id(cell)]
     assert [grade_id(cell) for cell in known] == [grade_id(cell) for cell in release.cells]
     for cell, fresh in zip(known, release.cells, strict=True):
@@ -194,7 +185,7 @@ def test_two_submissions_of_one_student_are_an_error(tmp_path):
 def lost_here(notebook, source):
     """Run a notebook and its tests in this process; return the tests that fail.
 
-    What `Examine` does with a kernel in a sandbox, without both: a second a notebook.
+    What `Examine` does with a kernel in a sandbox, without both: a moment a notebook.
     """
     space, shown = {"__name__": "__main__", "_wire": wire}, []
     space["get_ipython"] = lambda: SimpleNamespace(user_ns=space)
@@ -213,7 +204,8 @@ def lost_here(notebook, source):
     examination = Examination(setup, answers_of(source), ask)
     tests = {grade_id(cell): cell.source for cell in source.cells if is_grade(cell)}
     failed = set()
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a kernel only shows them
         for cell in notebook.cells:
             if cell.cell_type == "code" and grade_id(cell) in tests:
                 if examination.outputs_of(tests[grade_id(cell)]):
@@ -229,130 +221,142 @@ def lost_here(notebook, source):
 def test_every_misconception_fails_exactly_the_tests_it_should(course, assignment):
     source = nbformat.read(course.notebook("source", assignment), as_version=4)
     wrong = planted(assignment).WRONG
+    assert len(wrong) >= 10
     found = {name: lost_here(filled(course, assignment, answers), source)
              for name, (answers, _) in wrong.items()}
     assert found == {name: expected for name, (_, expected) in wrong.items()}
 
 
-@pytest.fixture(scope="session", params=ASSIGNMENTS)
-def graded(request, course, tmp_path_factory):
-    """One assignment's planted submissions, graded together."""
-    assignment, folder = request.param, tmp_path_factory.mktemp("submitted")
-    cases = planted(assignment)
-    notebooks = {f"right-{name}": filled(course, assignment, answers)
-                 for name, answers in cases.RIGHT.items()}
-    notebooks |= {f"wrong-{name}": filled(course, assignment, cases.WRONG[name][0])
-                  for name in some(cases.WRONG)}
-    notebooks["solution"] = solved(course, assignment)
-    notebooks["blank"] = nbformat.read(course.notebook("release", assignment), as_version=4)
-    for name, notebook in notebooks.items():
-        path = folder / name / f"{assignment}.ipynb"
-        path.parent.mkdir()
-        nbformat.write(notebook, path)
-    frame = grade(course, folder)
-    return assignment, cases, frame.loc[list(notebooks)]
-
-
-def some(cases):
-    """Return ten names, spread over all: nbgrader takes seconds for each."""
-    return [list(cases)[place * len(cases) // 10] for place in range(10)]
-
-
-def automatic(course, assignment):
-    """Return the points of the questions that no person grades, by their name."""
+@pytest.mark.slow
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_solutions_written_differently_pass_every_test(course, assignment):
     source = nbformat.read(course.notebook("source", assignment), as_version=4)
-    by_hand = {grade_id(cell) for cell in source.cells if cell.metadata.nbgrader.solution}
-    return {name: points for name, points in questions(course, assignment).items()
-            if name not in by_hand}
+    right = planted(assignment).RIGHT
+    assert len(right) >= 4
+    failed = {name: lost_here(filled(course, assignment, answers), source)
+              for name, answers in right.items()}
+    assert not any(failed.values()), failed
 
 
-def lost(row, assignment, points):
-    """Return the questions that a student has no points for, all others being whole."""
-    scores = {name: row[f"{assignment}: {name} ({value:g})"] for name, value in points.items()}
-    assert set(scores.values()) <= {0.0, *points.values()}
-    return {name for name, value in points.items() if scores[name] != value}
+@pytest.fixture(scope="session")
+def graded(course, tmp_path_factory):
+    """Some students who hand in all assignments, graded together as `make grade` does.
 
-
-@pytest.mark.slow
-def test_solutions_get_all_points_and_blank_notebooks_none(course, graded):
-    assignment, _, frame = graded
-    points = automatic(course, assignment)
-    assert lost(frame.loc["solution"], assignment, points) == set()
-    assert frame.loc["blank", f"{assignment}: total"] == 0
-    assert frame.loc["blank"].filter(like=f"{assignment}: ").fillna(-1).eq(0).all()
-
-
-@pytest.mark.slow
-def test_solutions_written_differently_get_all_points(course, graded):
-    assignment, cases, frame = graded
-    points = automatic(course, assignment)
-    assert len(cases.RIGHT) >= 4
-    wrong = {name: lost(frame.loc[f"right-{name}"], assignment, points) for name in cases.RIGHT}
-    assert not any(wrong.values()), wrong
+    What each planted submission loses is tested above; here it is how that becomes points.
+    """
+    folder = tmp_path_factory.mktemp("submitted")
+    for assignment in ASSIGNMENTS:
+        cases = planted(assignment)
+        wrong = [answers for answers, _ in cases.WRONG.values()]
+        for student, notebook in {
+                "solution": solved(course, assignment),
+                "blank": blank(course, assignment),
+                "right": filled(course, assignment, list(cases.RIGHT.values())[-1]),
+                "wrong-first": filled(course, assignment, wrong[0]),
+                "wrong-last": filled(course, assignment, wrong[-1])}.items():
+            hand_in(folder, student, assignment, notebook)
+    return grade(course, folder)
 
 
 @pytest.mark.slow
-def test_misconceptions_lose_exactly_the_points_they_should(course, graded):
-    assignment, cases, frame = graded
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_right_notebooks_get_all_points_and_blank_ones_none(course, graded, assignment):
     points = automatic(course, assignment)
-    chosen = some(cases.WRONG)
-    found = {name: lost(frame.loc[f"wrong-{name}"], assignment, points) for name in chosen}
-    assert found == {name: cases.WRONG[name][1] for name in chosen}
+    for student in ("solution", "right"):
+        assert lost(graded.loc[student], assignment, points) == set()
+        assert graded.loc[student, f"{assignment}: total"] == sum(points.values())
+    assert graded.loc["blank", f"{assignment}: total"] == 0
+    assert graded.loc["blank"].filter(like=f"{assignment}: ").fillna(-1).eq(0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assignment):
+    points = automatic(course, assignment)
+    expected = [questions for _, questions in planted(assignment).WRONG.values()]
+    for student, questions in (("wrong-first", expected[0]), ("wrong-last", expected[-1])):
+        assert lost(graded.loc[student], assignment, points) == questions
+        total = sum(value for name, value in points.items() if name not in questions)
+        assert graded.loc[student, f"{assignment}: total"] == total
 
 
 @pytest.fixture(scope="session")
 def attacked(course, tmp_path_factory):
     """All hostile and broken submissions, graded together with one good one."""
     cases, folder = planted("hostile"), tmp_path_factory.mktemp("hostile")
-    for name, (change, _) in cases.ATTACKS.items():
-        notebook = solved(course, ASSIGNMENT)
-        cells = by_name(notebook)
-        change(cells)
-        notebook.cells = list(cells.values())
-        nbformat.write(notebook, folder / f"{name.replace('_', '')}_{ASSIGNMENT}.ipynb")
-    for name, spoil in cases.FILES.items():
-        path = folder / f"{name.replace('_', '')}_{ASSIGNMENT}.ipynb"
-        nbformat.write(solved(course, ASSIGNMENT), path)
-        spoil(path)
-    nbformat.write(solved(course, ASSIGNMENT), folder / f"zoe_{ASSIGNMENT}.ipynb")
+    hand_in_hostile(folder, course, [*cases.ATTACKS, *cases.FILES])
+    hand_in(folder, "zoe", ATTACKED, solved(course, ATTACKED))
     return cases, grade(course, folder, "--cell-seconds", "20")
 
 
 @pytest.mark.slow
 def test_attacks_win_nothing_and_cost_nobody_else_anything(course, attacked):
     cases, frame = attacked
-    points = automatic(course, ASSIGNMENT)
-    found = {name: lost(frame.loc[name.replace("_", "")], ASSIGNMENT, points)
-             for name in cases.ATTACKS}
+    points = automatic(course, ATTACKED)
+    found = {name: lost(frame.loc[name], ATTACKED, points) for name in cases.ATTACKS}
     assert found == {name: expected for name, (_, expected) in cases.ATTACKS.items()}
-    assert lost(frame.loc["zoe"], ASSIGNMENT, points) == set()
+    assert lost(frame.loc["zoe"], ATTACKED, points) == set()
 
 
 @pytest.mark.slow
 def test_broken_files_get_no_points_and_a_note(course, attacked):
     cases, frame = attacked
-    rows = frame.loc[[name.replace("_", "") for name in cases.FILES]]
-    assert rows[f"{ASSIGNMENT}: total"].eq(0).all()
+    rows = frame.loc[list(cases.FILES)]
+    assert rows[f"{ATTACKED}: total"].eq(0).all()
     assert rows["note"].str.contains("hand it in").all()
 
 
 @pytest.mark.slow
 def test_the_sandbox_shows_no_other_file_and_lets_nothing_out(course, attacked):
     def printed(student):
-        path = course.notebook("autograded", ASSIGNMENT, student)
+        path = course.notebook("autograded", ATTACKED, student)
         return "".join(output.get("text", "") for cell in nbformat.read(path, 4).cells
                        for output in cell.get("outputs", []))
 
-    assert "FOUND []" in printed("readsthedisk")
-    assert "DONE []" in printed("writesoutside")
+    assert "FOUND []" in printed("reads_the_disk")
+    assert "DONE []" in printed("writes_outside")
 
 
 @pytest.mark.slow
 def test_feedback_explains_and_holds_neither_hidden_tests_nor_scripts(course, attacked):
     pages = {path.parts[-3]: path.read_text()
-             for path in (course.folder / "feedback").rglob("*.html")}
-    assert "took longer than 20 seconds" in pages["endlessloop"]
+             for path in (course.folder / "feedback").rglob(f"{ATTACKED}.html")}
+    assert "took longer than 20 seconds" in pages["endless_loop"]
     assert "ended Python itself" in pages["exits"]
+    assert "printed more than 20 MB" in pages["prints_without_end"]
     for name, page in pages.items():
         assert "BEGIN HIDDEN" not in page and "looped(" not in page, name
-    assert "SCRIPT" in pages["scriptinacell"] and "<script>alert" not in pages["scriptinacell"]
+        assert "Assignment 1: mutual information" in page, name
+    page = pages["script_in_a_cell"]
+    assert "SCRIPT" in page and "<script>alert" not in page
+
+
+@pytest.mark.slow
+def test_the_sandbox_limits_its_own_processes_and_not_what_else_the_teacher_runs():
+    code = ("import json, os, resource, threading\n"
+            "limit, wait = resource.getrlimit(resource.RLIMIT_NPROC), threading.Event().wait\n"
+            "threads = [threading.Thread(target=wait, daemon=True) for _ in range(300)]\n"
+            "try:\n"
+            "    for thread in threads: thread.start()\n"
+            "except RuntimeError: pass\n"
+            "print(json.dumps([limit, threading.active_count()]), flush=True)\n"
+            "os._exit(0)")
+    done, others = threading.Event(), []
+    try:
+        for _ in range(sandbox.PROCESSES):
+            others.append(threading.Thread(target=done.wait))
+            others[-1].start()
+        ran = subprocess.run(sandbox.command(["python", "-c", code]), capture_output=True)
+    finally:
+        done.set()
+    limit, threads = json.loads(ran.stdout)
+    assert limit == [sandbox.PROCESSES] * 2
+    assert os.geteuid() == 0 or threads < sandbox.PROCESSES  # root is held to no such limit
+
+
+def test_the_histories_are_drawn_by_the_process_that_the_hidden_tests_know():
+    spec = importlib.util.spec_from_file_location("histories", NOTEBOOKS / "histories.py")
+    histories = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(histories)
+    text = histories.NOTEBOOK.read_text(encoding="utf-8")
+    assert histories.written(json.loads(text)) == json.loads(text)

@@ -298,6 +298,7 @@ def test_the_workflows_run_what_the_makefile_offers():
         steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
         assert all(("uses" in step) != ("run" in step) for step in steps)
         commands = [step["run"].split() for step in steps if "run" in step]
-        assert all(command[0] == "make" and command[1] in targets for command in commands)
+        ours = [command for command in commands if command[0] != "sudo"]  # that is the machine's
+        assert ours and all(command[0] == "make" and command[1] in targets for command in ours)
     matrix = yaml.safe_load(paths[-1].read_text(encoding="utf8"))["jobs"]["test"]["strategy"]
     assert tuple(matrix["matrix"]["python"]) == PYTHONS

@@ -118,6 +118,27 @@ def test_the_script_begins_with_the_picture_sentence_and_table_of_the_document(
     without.context.close()
 
 
+INSERT = """markup => {
+  const host = document.querySelector("main").appendChild(document.createElement("div"));
+  host.innerHTML = markup;  // scripts that come this way do not run …
+  for (const script of host.querySelectorAll("script")) {
+    const twin = document.createElement("script");  // … until each is replaced by a new one
+    for (const { name, value } of script.attributes) twin.setAttribute(name, value);
+    twin.textContent = script.textContent;
+    script.replaceWith(twin);
+  }
+}"""
+
+
+def test_an_explorer_runs_where_a_notebook_inserts_it_later(tab, explorers):
+    before = words(explorer(tab, "attention"))
+    tab.evaluate(INSERT, explorers["attention"]._repr_html_())
+    inserted = explorer(tab, "attention", 2)
+    choice(inserted, "Layer").select_option("2")
+    assert words(inserted).startswith("Layer 2, head 1, causal: 6 looks most at ")
+    assert words(explorer(tab, "attention")) == before
+
+
 def test_every_control_has_a_name_and_can_be_reached_by_key(tab):
     controls = tab.locator("select, input")
     assert controls.count() == 2 * (4 + 6 + 4 + 3)  # of attention also six films

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 pytest.importorskip("nbgrader", reason="needs the extra grading")
 nbformat = pytest.importorskip("nbformat")
 
+from nbgrader.api import Gradebook  # noqa: E402
 from nbgrader.utils import is_grade  # noqa: E402
 from submissions import (  # noqa: E402
     ATTACKED,
@@ -39,7 +40,7 @@ from submissions import (  # noqa: E402
 from grading import sandbox, wire  # noqa: E402
 from grading.__main__ import submissions  # noqa: E402
 from grading.collect import by_name, grade_id, merged  # noqa: E402
-from grading.course import NOTEBOOKS, build  # noqa: E402
+from grading.course import NOTEBOOKS, Course, build  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.tables import canvas_table  # noqa: E402
 
@@ -103,6 +104,14 @@ def test_a_course_is_never_built_over_with_another_seed(tmp_path):
     build(tmp_path / "course", 1, notebooks=tmp_path)
     with pytest.raises(ValueError, match="has the seed 1,"):
         build(tmp_path / "course", 2, notebooks=tmp_path)
+
+
+def test_a_student_may_be_enrolled_twice(tmp_path):
+    course = Course(tmp_path)
+    course.enrol({"ada", "bob"})
+    course.enrol({"ada", "eve"})
+    with Gradebook(course.gradebook) as gradebook:
+        assert {student.id for student in gradebook.students} == {"ada", "bob", "eve"}
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)

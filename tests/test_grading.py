@@ -42,7 +42,7 @@ from grading.__main__ import submissions  # noqa: E402
 from grading.collect import by_name, grade_id, merged  # noqa: E402
 from grading.course import NOTEBOOKS, Course, build  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
-from grading.tables import canvas_table  # noqa: E402
+from grading.tables import canvas_table, grade_table  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENTS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -287,6 +287,13 @@ def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assi
         assert lost(graded.loc[student], assignment, points) == questions
         total = sum(value for name, value in points.items() if name not in questions)
         assert graded.loc[student, f"{assignment}: total"] == total
+
+
+@pytest.mark.slow
+def test_what_the_grader_could_not_grade_is_noted_too(course, graded):
+    course.enrol({"eve"})
+    course.write_note("attention", "eve", "not graded: why")
+    assert grade_table(course)[0].loc["eve", "note"] == "attention: not graded: why"
 
 
 @pytest.fixture(scope="session")

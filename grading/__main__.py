@@ -62,6 +62,7 @@ def grade(
     if os.environ.get("UNSANDBOXED") != "1":
         sandbox.check()
     found = submissions(submitted, made.assignments)
+    made.enrol({student for student, _ in found})
 
     def graded(key):
         return grade_one(made, *key, found[key], cell_seconds, seconds)

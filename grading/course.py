@@ -65,6 +65,12 @@ class Course:
         """Return where a notebook lies in one of nbgrader's steps."""
         return self.folder / step / student / assignment / f"{assignment}.ipynb"
 
+    def enrol(self, students: set[str]) -> None:
+        """Enter students into the gradebook, before two processes try to enter the same one."""
+        with Gradebook(self.gradebook) as gradebook:
+            for student in sorted(students):
+                gradebook.update_or_create_student(student)
+
     def note(self, assignment: str, student: str) -> str:
         """Return what was noted about a submission, or ""."""
         path = self._note(assignment, student)

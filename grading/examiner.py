@@ -107,21 +107,19 @@ class Examine(Execute):
     def _execute(self, cell, index):
         """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
         self.printed = 0
-        if not self.dead:
-            try:
-                self.execute_cell(cell, index, store_history=False)
-                if self.printed > OUTPUT:
-                    cell.outputs = [*cell.outputs[:1], TOO_MUCH]
-                return
-            except CellTimeoutError:  # it kept printing after it was stopped
-                cell.outputs = [*cell.outputs[:1], self.late]
-                return
-            except DeadKernelError:
-                self.dead = True
-                message = "this cell ended Python itself: too much memory, or an exit"
-        else:
-            message = "not run: an earlier cell had ended Python"
-        cell.outputs = [error("KernelDied", message)]
+        if self.dead:
+            cell.outputs = [error("KernelDied", "not run: an earlier cell had ended Python")]
+            return
+        try:
+            self.execute_cell(cell, index, store_history=False)
+        except CellTimeoutError:  # its output did not end when it was stopped
+            cell.outputs = [*cell.outputs[:1], self.late]
+        except DeadKernelError:
+            self.dead = True
+            cell.outputs = [error("KernelDied",
+                                  "this cell ended Python itself: too much memory, or an exit")]
+        if self.printed > OUTPUT:
+            cell.outputs = [*cell.outputs[:1], TOO_MUCH]
 
     def _stub(self):
         text = Path(wire.__file__).read_text()

@@ -41,6 +41,8 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
         for student in sorted(student.id for student in gradebook.students):
             row, notes = {}, []
             for assignment in course.assignments:
+                if note := course.note(assignment, student):
+                    notes.append(f"{assignment}: {note}")  # also where nothing could be graded
                 try:
                     submission = gradebook.find_submission_notebook(assignment, assignment, student)
                 except MissingEntry:
@@ -53,8 +55,6 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                 row[f"{assignment}: total"] = totals[student, assignment] = total
                 if None in scores.values():
                     notes.append(f"{assignment}: to be graded by hand")
-                if note := course.note(assignment, student):
-                    notes.append(f"{assignment}: {note}")
             rows[student] = row | {"note": "; ".join(notes)}
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("student")
     order = [f"{assignment}: {column}" for assignment, known in points.items()

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 pytest.importorskip("nbgrader", reason="needs the extra grading")
 nbformat = pytest.importorskip("nbformat")
 
+from nbgrader.api import Gradebook  # noqa: E402
 from nbgrader.utils import is_grade  # noqa: E402
 from submissions import (  # noqa: E402
     ATTACKED,
@@ -39,9 +40,9 @@ from submissions import (  # noqa: E402
 from grading import sandbox, wire  # noqa: E402
 from grading.__main__ import submissions  # noqa: E402
 from grading.collect import by_name, grade_id, merged  # noqa: E402
-from grading.course import NOTEBOOKS, build  # noqa: E402
+from grading.course import NOTEBOOKS, Course, build  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
-from grading.tables import canvas_table  # noqa: E402
+from grading.tables import canvas_table, grade_table  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENTS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
@@ -103,6 +104,14 @@ def test_a_course_is_never_built_over_with_another_seed(tmp_path):
     build(tmp_path / "course", 1, notebooks=tmp_path)
     with pytest.raises(ValueError, match="has the seed 1,"):
         build(tmp_path / "course", 2, notebooks=tmp_path)
+
+
+def test_a_student_may_be_enrolled_twice(tmp_path):
+    course = Course(tmp_path)
+    course.enrol({"ada", "bob"})
+    course.enrol({"ada", "eve"})
+    with Gradebook(course.gradebook) as gradebook:
+        assert {student.id for student in gradebook.students} == {"ada", "bob", "eve"}
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
@@ -278,6 +287,13 @@ def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assi
         assert lost(graded.loc[student], assignment, points) == questions
         total = sum(value for name, value in points.items() if name not in questions)
         assert graded.loc[student, f"{assignment}: total"] == total
+
+
+@pytest.mark.slow
+def test_what_the_grader_could_not_grade_is_noted_too(course, graded):
+    course.enrol({"eve"})
+    course.write_note("attention", "eve", "not graded: why")
+    assert grade_table(course)[0].loc["eve", "note"] == "attention: not graded: why"
 
 
 @pytest.fixture(scope="session")

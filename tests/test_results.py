@@ -84,7 +84,7 @@ def test_the_tenth_seed_comes_last_and_an_unknown_folder_is_an_error(tmp_path, m
 def test_lastfm_lands_near_the_authors_own_rerun():
     """Pointwise loss, the authors' 99 negatives, 1,090 users: a standard error of about 0.01."""
     authors = pd.read_csv(RESULTS / "authors_rerun.csv").set_index("dataset").loc["LastFM"]
-    for start, theirs in {"scratch": authors["SASRec"],
+    for start, theirs in {"scratch": authors["SASRec"], "pretrained": authors["S3-Rec"],
                           "LastFM-epochs-150": authors["S3-Rec"]}.items():
         runs = [r for r in read("LastFM", start=start) if r["finetuning"]["loss"] == "pointwise"]
         assert all(run["negatives"] == "LastFM_sample.txt" for run in runs)
@@ -126,8 +126,7 @@ def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
     for path in files:
         assert path.stat().st_size < 3e6
         card = path.with_suffix(".md").read_text()
-        assert "s3rec reproduce" in card
-        assert f"{path.stem}.LICENSE.md" in card
+        assert "s3rec reproduce" in card and "**Licence.**" in card
         model = s3.load_model(path.stem)
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     with pytest.raises(ValueError, match="movielens-small"):
@@ -151,6 +150,7 @@ def test_the_readme_quotes_the_results_files():
         ("movielens-small", "pointwise", "scratch", "MovieLens, from scratch (SASRec), pointwise"),
         ("movielens-small", "pointwise", "pretrained", "MovieLens, pretrained, pointwise"),
         ("LastFM", "pointwise", "scratch", "LastFM, from scratch (SASRec), pointwise"),
+        ("LastFM", "pointwise", "pretrained", "LastFM, pretrained, pointwise"),
         ("LastFM", "pointwise", "LastFM-epochs-150", "LastFM, the authors' weights, pointwise"),
     ]:
         assert row_of_the_readme(dataset, loss, start, name) in readme

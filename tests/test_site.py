@@ -261,8 +261,8 @@ def test_search_finds_a_word_and_leads_to_its_page(root, visit):
     tab.wait_for_url("**/search.html?q=leakage*")
     found = tab.locator("#search-results li a")
     found.first.wait_for()
-    found.filter(has_text="Sequential recommendation").first.click()
-    tab.wait_for_url("**/sequential_recommendation.html*")
+    found.filter(has_text="Glossary").first.click()
+    tab.wait_for_url("**/glossary.html*")
     visitor.settle()
     assert "leakage" in tab.locator("article").inner_text().lower()
     assert visitor.troubles == []

@@ -247,7 +247,9 @@ def root(request):
 @pytest.mark.slow
 def test_every_page_reads_well_from_a_plain_file_server(served, visit):
     visitor = visit(served)
-    for page in PAGES:
+    visitor.tab.goto(served)
+    visitor.tab.wait_for_url("**/book/index.html")
+    for page in READ:
         visitor.tab.goto(served + page, wait_until="load")
         assert visitor.tab.evaluate("document.fonts.ready.then(() => document.title)")
     assert visitor.troubles == []

@@ -88,6 +88,12 @@ def drop_thebe(app, page, template, context, doctree):
         files[:] = [f for f in files if "thebe" not in f"{f} {f.attributes}".lower()]
 
 
+def drop_list_role(app, page, template, context, doctree):
+    """Call a bibliography no list: its entries have a role of their own, which no list may hold."""
+    listed, plain = '<div role="list" class="citation-list">', '<div class="citation-list">'
+    context["body"] = context.get("body", "").replace(listed, plain)
+
+
 def check_equation_numbers(app, env):
     domain = env.get_domain("math")
     for expected, label in enumerate(EQUATIONS, start=1):
@@ -175,6 +181,7 @@ def setup(app):
     app.connect("builder-inited", copy_mathjax)
     app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", drop_list_role)
     app.connect("env-check-consistency", check_equation_numbers)
     app.connect("build-finished", check_built_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -130,7 +130,7 @@ class SelfAttention(nn.Module):
         size = self.output.in_features // self.num_heads
         return states.unflatten(-1, (-1, self.num_heads, size)).permute(2, 0, 3, 1, 4)
 
-    def _mix(self, query, key, value, visible, return_attention=False):
+    def _mix(self, query, key, value, visible, return_attention):
         """Attend with queries (B, heads, Q, H / heads) and their keys and values, of L each."""
         weights = None
         # Torch's fused kernels have no dropout on a CPU, so training there takes the plain path.
@@ -160,12 +160,9 @@ class Block(nn.Module):
     def forward(self, states: Tensor, context: Tensor, visible: Tensor,
                 return_attention: bool = False):
         mixed, weights = self.attention(states, context, visible, return_attention)
-        return self._transformed(states, mixed), weights
-
-    def _transformed(self, states: Tensor, mixed: Tensor) -> Tensor:
-        states = self.attention_norm(states + self.dropout(mixed))  # (…, H)
-        changed = self.contract(F.gelu(self.expand(states)))  # (…, 4H) -> (…, H)
-        return self.feed_forward_norm(states + self.dropout(changed))
+        states = self.attention_norm(states + self.dropout(mixed))  # (B, Q, H)
+        changed = self.contract(F.gelu(self.expand(states)))  # (B, Q, 4H) -> (B, Q, H)
+        return self.feed_forward_norm(states + self.dropout(changed)), weights
 
 
 def visible_keys(item_ids: Tensor, causal: bool) -> Tensor:

@@ -1,10 +1,14 @@
 """What several test files share: small data, a model whose every weight matters, a full disk."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import venv
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,6 +97,76 @@ def wheel(tmp_path_factory):
     run(*pip, "--wheel-dir", built, source)
     (path,) = built.glob("s3rec_mini-*.whl")
     return path
+
+
+@pytest.fixture
+def on_colab(tmp_path, wheel, monkeypatch):
+    """Return what executes a notebook on a machine like Colab's, from an empty folder.
+
+    The wheel stands in for the project's address. The first cell has to fetch the package and no
+    other library: everything else that is installed here is there, at versions that must stay.
+    """
+    client = pytest.importorskip("nbclient", reason="needs the extra test")
+    interpreter, theirs, added = colab_machine(tmp_path)
+    start_kernels_with(interpreter, tmp_path, monkeypatch)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def execute(notebook):
+        before = names(theirs), names(added)
+        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        first.source, count = re.subn(
+            r'(?<=^ADDRESS = )".*"$', f'"{wheel}"', first.source, flags=re.M)
+        assert count == 1
+        client.NotebookClient(
+            notebook,
+            timeout=600,  # seconds a cell, on a busy machine; a page promises 60 on two cores
+            kernel_name="colab",
+            resources={"metadata": {"path": str(empty)}},
+        ).execute()
+        package, _ = wheel.name.split("-py3-")
+        assert names(theirs) == before[0]  # torch, numpy and the rest, at their versions
+        assert names(added) - before[1] == {"s3rec_mini", f"{package}.dist-info"}
+
+    return execute
+
+
+def colab_machine(folder):
+    """Make an interpreter, packages of its own, and a place for what pip adds to them.
+
+    Everything that is installed here is there but the package, and `google.colab` is imported
+    before the first cell, as Colab's kernel does.
+    """
+    here = Path(sysconfig.get_path("purelib"))
+    theirs, environment = folder / "dist-packages", folder / "environment"
+    theirs.mkdir()
+    for entry in here.iterdir():
+        if not re.match(r"s3rec_mini|__editable__", entry.name) and entry.suffix != ".pth":
+            (theirs / entry.name).symlink_to(entry)
+    venv.create(environment, symlinks=True)
+    (added,) = environment.glob("lib/python*/site-packages")
+    (added / "google" / "colab").mkdir(parents=True)
+    (added / "google" / "colab" / "__init__.py").touch()
+    (added / "colab.pth").write_text(f"{theirs}\nimport google.colab\n", encoding="utf8")
+    return environment / "bin" / "python", theirs, added
+
+
+def start_kernels_with(interpreter, folder, monkeypatch):
+    """Let the kernel named "colab" run on `interpreter`, which knows nothing of this checkout."""
+    kernel = folder / "jupyter" / "kernels" / "colab"
+    kernel.mkdir(parents=True)
+    start = [str(interpreter), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": start, "display_name": "Colab"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
+    monkeypatch.delenv("S3REC_DATA", raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # what the package needs is there, or pip fails
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+def names(folder):
+    """Name what lies in a folder of packages, versions included."""
+    return {path.name for path in folder.iterdir() if path.name != "__pycache__"}
 
 
 @pytest.fixture(scope="session")

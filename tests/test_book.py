@@ -4,22 +4,17 @@ Labels, links and citations are checked by the strict build (`make book`).
 """
 
 import importlib
-import json
 import math
 import re
 import subprocess
 import sys
-import sysconfig
 import time
 import types
-import venv
-from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from nbclient import NotebookClient
 
 BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb")
@@ -209,74 +204,13 @@ def unsourced_numbers(notebook):
                        for value in shown)]
 
 
-@pytest.fixture
-def colab(tmp_path):
-    """Make a machine like Colab's: an interpreter, its own packages, and what pip adds to them.
-
-    Everything that is installed here is there but the package, and `google.colab` is imported
-    before the first cell, as Colab's kernel does.
-    """
-    here = Path(sysconfig.get_path("purelib"))
-    theirs, environment = tmp_path / "dist-packages", tmp_path / "environment"
-    theirs.mkdir()
-    for entry in here.iterdir():
-        if not re.match(r"s3rec_mini|__editable__", entry.name) and entry.suffix != ".pth":
-            (theirs / entry.name).symlink_to(entry)
-    venv.create(environment, symlinks=True)
-    (added,) = environment.glob("lib/python*/site-packages")
-    (added / "google" / "colab").mkdir(parents=True)
-    (added / "google" / "colab" / "__init__.py").touch()
-    (added / "colab.pth").write_text(f"{theirs}\nimport google.colab\n", encoding="utf8")
-    return environment / "bin" / "python", theirs, added
-
-
-def start_kernels_with(interpreter, folder, monkeypatch):
-    """Let the kernel named "colab" run on `interpreter`, which knows nothing of this checkout."""
-    kernel = folder / "jupyter" / "kernels" / "colab"
-    kernel.mkdir(parents=True)
-    start = [str(interpreter), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": start, "display_name": "Colab"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
-    monkeypatch.delenv("S3REC_DATA", raising=False)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")  # what the package needs is there, or pip fails
-    monkeypatch.setenv("TQDM_DISABLE", "1")
-
-
-def names(folder):
-    """Name what lies in a folder of packages, versions included."""
-    return {path.name for path in folder.iterdir() if path.name != "__pycache__"}
-
-
 @pytest.mark.slow
 @every_chapter
-def test_a_chapter_runs_on_colab_from_an_empty_folder(
-        path, tmp_path, wheel, colab, monkeypatch, capsys):
-    """With nothing but its own file: the first cell fetches the package and no other library.
-
-    The wheel stands in for the project's address. The prose gives no decimal number that the
-    cells do not show.
-    """
-    interpreter, theirs, added = colab
-    start_kernels_with(interpreter, tmp_path, monkeypatch)
-    before = names(theirs), names(added)
+def test_a_chapter_runs_on_colab(path, on_colab, capsys):
+    """Its prose gives no decimal number that its cells do not show."""
     notebook = nbformat.read(path, as_version=4)
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    first.source, count = re.subn(r'(?<=^ADDRESS = )".*"$', f'"{wheel}"', first.source, flags=re.M)
-    assert count == 1
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    client = NotebookClient(
-        notebook,
-        timeout=600,  # seconds a cell, on a busy machine; the page promises 60 in all on two cores
-        kernel_name="colab",
-        resources={"metadata": {"path": str(empty)}},
-    )
     began = time.perf_counter()
-    client.execute()
-    package, _ = wheel.name.split("-py3-")
-    assert names(theirs) == before[0]  # torch, numpy and the rest, at their versions
-    assert names(added) - before[1] == {"s3rec_mini", f"{package}.dist-info"}
+    on_colab(notebook)
     assert unsourced_numbers(notebook) == []
     with capsys.disabled():
         print(f"\n{path.relative_to(ROOT)}: {time.perf_counter() - began:.0f} s")

@@ -247,6 +247,12 @@ def test_solutions_written_differently_pass_every_test(course, assignment):
     assert not any(failed.values()), failed
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_a_solved_student_version_runs_on_colab(course, on_colab, assignment):
+    on_colab(solved(course, assignment))
+
+
 @pytest.fixture(scope="session")
 def graded(course, tmp_path_factory):
     """Some students who hand in all assignments, graded together as `make grade` does.

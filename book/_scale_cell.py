@@ -1,8 +1,9 @@
-# FULL = True trains at the paper's scale: hours, not seconds. The text describes False.
+# FULL = True trains at the paper's scale: hours, not seconds.
+# The text describes False.
 from accelerate import Accelerator
 
 FULL = False
-device = Accelerator().device  # CUDA, MPS or the CPU: `pretrain` and `finetune` use it
+device = Accelerator().device  # CUDA, MPS or CPU: `pretrain` and `finetune` use it
 
 def scale(**short):
     """Settings of a short run; none at full scale: the defaults are the paper's."""

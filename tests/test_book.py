@@ -20,6 +20,7 @@ BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb")
                   if not {".ipynb_checkpoints", "assignments"} & set(p.parts))
 LONGEST_CELL = 12  # lines of code
+WIDEST_CELL = 86  # columns, what a page on a wide screen shows without scrolling
 every_chapter = pytest.mark.parametrize(
     "path", CHAPTERS, ids=lambda path: path.relative_to(BOOK).with_suffix("").as_posix()
 )
@@ -107,6 +108,13 @@ def test_a_cell_of_a_chapter_is_short(path):
     for cell in code_cells(path):
         length = len(lines_of_code(cell.source))
         assert length <= LONGEST_CELL or draws(cell.source), f"{length} lines:\n{cell.source}"
+
+
+@every_chapter
+def test_a_cell_of_a_chapter_is_no_wider_than_the_page(path):
+    for cell in code_cells(path):
+        wide = [line for line in cell.source.splitlines() if len(line) > WIDEST_CELL]
+        assert wide == []
 
 
 @every_chapter

@@ -38,6 +38,7 @@ EQUATIONS = (
 # A text that stands before a formula, up to and with an opening bracket; one that stands behind it.
 OPENING = re.compile(r"(.*?)([(\[“]*)", re.DOTALL)
 CLOSING = re.compile(r"([^\s\w(\[“—–]*)(.*)", re.DOTALL)
+COLUMNS = re.compile(r"\S {3,}\S.* {3,}\S")
 CODE = re.compile(r'<code class="[^"]*\bliteral\b.*?</code>', re.DOTALL)
 BREAK = re.compile(r"(?<=[a-z0-9\])][._/])(?=[a-z])", re.IGNORECASE)
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
@@ -121,9 +122,9 @@ def keep_together(app, doctree):
 
 
 def mark_columns(app, doctree):
-    """Mark what a cell prints in columns far apart; other lines wrap on a phone."""
+    """Mark what a cell prints in three columns or more; other lines wrap on a phone."""
     for printed in doctree.findall(nodes.literal_block):
-        if "output" in printed["classes"] and re.search(r"\S {5,}\S", printed.astext()):
+        if "output" in printed["classes"] and COLUMNS.search(printed.astext()):
             printed["classes"].append("columns")
 
 

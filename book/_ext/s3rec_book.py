@@ -103,7 +103,7 @@ def drop_list_role(app, page, template, context, doctree):
 
 
 def keep_together(app, doctree):
-    """Wrap a formula and the brackets and punctuation around it: a line could break between them."""
+    """Wrap a formula and the brackets and punctuation around it: lines would break at its ends."""
     for formula in list(doctree.findall(nodes.math)):
         parent = formula.parent
         place = parent.index(formula)

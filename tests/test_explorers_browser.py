@@ -384,6 +384,7 @@ def test_the_curve_passes_through_its_estimates_on_the_scale_of_the_axis(tab):
 
 
 def test_controls_keep_their_places_while_values_grow_longer(tab):
+    tab.set_viewport_size({"width": 1280, "height": 844})  # the sliders stand side by side
     root = explorer(tab, "info_nce")
     places = []
     for key in ("Home", "End"):
@@ -392,6 +393,7 @@ def test_controls_keep_their_places_while_values_grow_longer(tab):
             tab.keyboard.press(key)
         places.append([control.bounding_box() for control in root.locator("input").all()])
     assert places[0] == places[1]
+    tab.set_viewport_size({"width": 390, "height": 844})
 
 
 def test_the_ceiling_with_sigma_is_faint_until_sigma_is_on(tab):

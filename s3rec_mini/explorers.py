@@ -23,8 +23,9 @@ __all__ = ["Explorer", "explore_attention", "explore_embeddings", "explore_info_
 LIMIT = 120_000  # bytes of HTML: a page of the book has room for one large explorer and a small
 HUES = 6  # that can be told apart, in explorer.css
 BARS_END = 500  # thousandths of attention
-CURVES = {"s3-line hue-4": "estimate", "s3-mark s3-dashed": "truth I",
-          "s3-line s3-dotted hue-1": "log(K + 1)", "s3-line s3-dashdot hue-2": "ceiling with σ"}
+CURVES = {"s3-mark s3-dashed": "truth I", "s3-line hue-4": "estimate",
+          "s3-line s3-dotted hue-1": "ceiling log(K + 1)",
+          "s3-line s3-dashdot hue-2 s3-off": "ceiling if σ is on"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,7 +142,9 @@ def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
     names : sequence of str
         N names, one of an item.
     labels : mapping of str to sequence of str
-        What the items may be coloured by: "genre", say, and N labels, of at most six kinds.
+        What the items may be coloured by: "genre", say, and N labels, of at most six kinds. The
+        kinds have their colours in the order of the categories of a ``pandas.Categorical``, other
+        labels in that of the alphabet.
     shown : str, optional
         The name singled out at first; by default the first.
 
@@ -231,7 +234,7 @@ def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
     return Explorer(
         "info_nce",
         "InfoNCE explorer. Two Gaussians with correlation ρ, and K negatives: how much of the true "
-        "information does the estimate reach, and what forbids it more?",
+        "information does the estimate reach, and what keeps it below?",
         numbers, *_first_curves(numbers))
 
 
@@ -263,7 +266,8 @@ def _attention_of(model: S3Rec, data, user: int, length: int) -> dict:
     items = data.training_sequences[user][-length:]
     weights = {name: np.rint(1000 * attention_maps(model, items, causal).numpy()).astype(int)
                for name, causal in (("causal", True), ("bidirectional", False))}
-    return {"name": str(data.user_names[user]), "items": [data.item_names[i] for i in items],
+    return {"name": f"row {user} (named {data.user_names[user]})",
+            "items": [data.item_names[i] for i in items],
             **{name: maps.tolist() for name, maps in weights.items()}}  # (layers, heads, L, L)
 
 
@@ -276,7 +280,8 @@ def _first_bars(numbers: dict) -> tuple[str, str, str]:
     picture = "".join(_bar(item, each, equal) for item, each in zip(items, newest, strict=True))
     words = (f"Layer 1, head 1, causal: {items[-1]} looks most at {most}, "
              f"{_percent(newest[best])}. Equal weights would be {_percent(equal)}.")
-    rows = [[item, *map(_percent, row)] for item, row in zip(items, weights, strict=True)]
+    rows = [[item, *map(_percent, row[:i + 1]), *["hidden"] * (len(items) - i - 1)]
+            for i, (item, row) in enumerate(zip(items, weights, strict=True))]
     return picture, words, _table(["looks ↓ at →", *items], rows)
 
 
@@ -293,13 +298,18 @@ def _bar(item: str, weight: int, equal: float) -> str:
 
 def _grouped(kind: str, labels: Sequence[str], count: int) -> dict:
     """Return the kinds of labels in order, and the place of each item's label among them."""
-    groups = sorted({str(label) for label in labels})
+    if not isinstance(getattr(labels, "dtype", None), pd.CategoricalDtype):
+        labels = [str(label) for label in labels]
+    labels = pd.Categorical(labels)
+    groups = [str(group) for group in labels.categories]
     if len(labels) != count:
         raise ValueError(f"{kind} must hold a label for each of {count} names, not {len(labels)}")
     if len(groups) > HUES:
         raise ValueError(f"{kind} has {len(groups)} kinds of labels, but only {HUES} colours can "
                          'be told apart: call the rarer kinds "other"')
-    return {"groups": groups, "of": [groups.index(str(label)) for label in labels]}
+    if (labels.codes < 0).any():
+        raise ValueError(f"{kind} lacks the label of some items: give each one of {groups}")
+    return {"groups": groups, "of": labels.codes.tolist()}
 
 
 def _key(meanings: Mapping[str, str], mark: str) -> str:
@@ -327,8 +337,8 @@ def _first_map(numbers: dict) -> tuple[str, str, str]:
     near = ((points - points[item]) ** 2).sum(1).argsort(kind="stable")
     near = [names[i] for i in near if i != item][:3]
     own = [[each["groups"][each["of"][i]] for each in labels.values()] for i in range(len(names))]
-    words = (f"After epoch {epoch}, {names[item]} ({', '.join(own[item])}) is nearest on the map "
-             f"to {'; '.join(near)}.")
+    words = (f"After epoch {epoch}, {names[item]} ({', '.join(own[item])}) is nearest on the map, "
+             f"among all items, to {'; '.join(near)}.")
     places = np.array(numbers["origin"]) + np.array(numbers["unit"]) * points  # (N, 2)
     rows = [[name, *kinds, f"{x:.3f}", f"{y:.3f}"]
             for name, kinds, (x, y) in zip(names, own, places, strict=True)]
@@ -360,13 +370,14 @@ def _first_curves(numbers: dict) -> tuple[str, str, str]:
         _key(CURVES, "M0 8h28")
         + f'<svg viewBox="0 0 360 230" role="img" aria-label="{about}">{ticks}'
         + '<text x="197" y="229" text-anchor="middle">negatives K</text>'
-        + "".join(line(heights, style) for heights, style in zip(
-            (best, [truth] * len(x), ceiling, squeezed), CURVES, strict=True)) + "</svg>")
+        + "".join(reversed([line(heights, style) for heights, style in zip(
+            ([truth] * len(x), best, ceiling, squeezed), CURVES, strict=True)])) + "</svg>")
     k = numbers["k"]
     words = (f"ρ = {rho:g}, K = {negatives[k]}, best critic: the estimate is {best[k]:.3f} of the "
-             f"true {truth:.3f} nat. No critic passes {ceiling[k]:.3f}, none with σ "
-             f"{squeezed[k]:.3f}.")
+             f"true {truth:.3f} nat. The ceiling is {ceiling[k]:.3f} for any critic, "
+             f"{squeezed[k]:.3f} with σ.")
     rows = [[K, *(f"{value:.3f}" for value in values)] for K, *values in zip(
         negatives, best, sigma, [truth] * len(x), ceiling, squeezed, strict=True)]
     return picture, words, _table(
-        ["K", "best critic", "critic with σ", "truth", "log(K+1)", "ceiling with σ"], rows)
+        ["K", "best critic", "critic with σ", "truth", "ceiling log(K + 1)", "ceiling with σ"],
+        rows)

@@ -88,7 +88,7 @@ class Document(HTMLParser):
 
 def test_the_attention_explorer_holds_the_weights_of_the_model(data, model):
     shown = explore_attention(model, data, [2, 0], length=4).numbers["users"]
-    assert [user["name"] for user in shown] == ["2", "0"]
+    assert [user["name"] for user in shown] == ["row 2 (named 2)", "row 0 (named 0)"]
     for user, row in zip(shown, (2, 0), strict=True):
         items = torch.tensor(SEQUENCES[row][:-2][-4:])  # training items, the newest four
         assert user["items"] == [data.item_names[i] for i in items]
@@ -127,6 +127,14 @@ def test_a_label_of_the_map_is_found_again_by_its_number():
     held = explore_embeddings(frames(), names(), labels).numbers["labels"]["genre"]
     assert held["groups"] == ["Comedy", "Drama", "other"]
     assert [held["groups"][i] for i in held["of"]] == labels["genre"]
+
+
+def test_the_colours_of_a_map_follow_the_order_that_categories_have():
+    labels = genres()["genre"]
+    ordered = pd.Categorical(labels, ["Horror", "Drama", "other", "Comedy"])
+    held = explore_embeddings(frames(), names(), {"genre": ordered}).numbers["labels"]["genre"]
+    assert held["groups"] == ["Horror", "Drama", "other", "Comedy"]
+    assert [held["groups"][i] for i in held["of"]] == labels
 
 
 def test_the_info_nce_explorer_holds_each_estimate_in_its_place():
@@ -175,13 +183,13 @@ def test_the_first_sentence_says_what_the_numbers_say(data, model):
     weights = user["causal"][0][0][-1]
     best = max(range(5), key=weights.__getitem__)
     assert explorer.words.startswith("Layer 1, head 1, causal: 6 looks most at ")
-    assert f"{'itself' if best == 4 else user['films'][best]}, {weights[best] / 10:.1f}" in (
+    assert f"{'itself' if best == 4 else user['items'][best]}, {weights[best] / 10:.1f}" in (
         explorer.words)
     assert "Equal weights would be 20.0" in explorer.words
     words = explore_info_nce(estimates()).words  # ρ = 0.9, K = 3
     assert f"{0.9 / 4 + 3 / 1000:.3f} of the true {-math.log(1 - 0.81) / 2:.3f}" in words
-    assert words.endswith(f"passes {math.log(4):.3f}, none with σ "
-                          f"{math.log(4) - math.log(1 + 3 / math.e):.3f}.")
+    assert words.endswith(f"The ceiling is {math.log(4):.3f} for any critic, "
+                          f"{math.log(4) - math.log(1 + 3 / math.e):.3f} with σ.")
 
 
 def test_the_first_sentence_of_the_map_names_the_nearest_by_hand():
@@ -189,7 +197,7 @@ def test_the_first_sentence_of_the_map_names_the_nearest_by_hand():
     words = explore_embeddings(given, names(), genres(), shown="film 3").words
     away = np.linalg.norm(given[4] - given[4][3], axis=1)
     nearest = [f"film {i}" for i in away.argsort()[1:4]]
-    assert words == (f"After epoch 4, film 3 (Drama) is nearest on the map to "
+    assert words == (f"After epoch 4, film 3 (Drama) is nearest on the map, among all items, to "
                      f"{'; '.join(nearest)}.")
 
 
@@ -243,6 +251,7 @@ def test_attention_of_nobody_or_of_too_little_is_an_error(data, model, users, le
     (dict(frames={2: np.full((7, 2), np.nan)}), "epoch 2 holds NaN"),
     (dict(labels={"genre": ["a"] * 6}), "genre must hold a label for each of 7 names, not 6"),
     (dict(labels={"genre": list("abcdefg")}), "7 kinds of labels, but only 6 colours"),
+    (dict(labels={"genre": pd.Categorical([*"abcabc", None])}), "lacks the label of some"),
     (dict(shown="film 9"), "'film 9' is none of the 7 names"),
 ])
 def test_a_map_of_what_does_not_fit_is_an_error(change, complaint):

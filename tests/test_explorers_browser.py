@@ -223,6 +223,47 @@ def test_two_explorers_on_one_page_move_by_themselves(tab):
     assert other.get_by_role("radio").nth(5).is_checked()
 
 
+def test_what_a_causal_item_may_not_see_is_hidden_in_bars_and_table_alike(tab, explorers):
+    first = explorers["attention"].numbers["users"][0]
+    root = explorer(tab, "attention")
+    listed = table(root)[1:]
+    for item, row in enumerate(listed):
+        root.get_by_role("radio").nth(item).check()
+        tab.mouse.move(0, 0)  # else it would point at a film
+        assert row == [first["items"][item], *shares(root)]
+        assert row.count("hidden") == 5 - item
+
+
+# ---- tables
+
+
+@pytest.mark.parametrize("kind", ["attention", "embeddings"])
+def test_the_heads_of_a_table_leave_room_and_stay_while_it_scrolls(browser, kind):
+    long = [f"A film whose title is of uncommon length, part {i} (1999)" for i in range(22)]
+    data = make_data([list(range(1, 21))], num_items=20)
+    data = type(data)(data.name, data.sequences, data.item_attributes, long,
+                      data.attribute_names, ("1",))
+    made = {"attention": lambda: explore_attention(make_model(20), data, [0]),
+            "embeddings": lambda: explore_embeddings(
+                {0: np.arange(44.0).reshape(22, 2)}, long, {"side": ["a"] * 22})}[kind]()
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.set_content(f"<!doctype html>{made._repr_html_()}")
+    root = tab.locator("form")
+    root.locator("summary").click()
+    box = root.locator(".s3-scroll")
+    assert box.evaluate("box => box.scrollHeight > box.clientHeight")
+    box.evaluate("box => box.scrollTo(50, 100)")
+    edge = box.bounding_box()
+    beside = root.locator("tbody th").nth(8)
+    above = root.locator("thead th").nth(2)
+    assert beside.bounding_box()["x"] == pytest.approx(edge["x"], abs=1)
+    assert beside.bounding_box()["width"] < edge["width"] / 2
+    assert above.bounding_box()["y"] == pytest.approx(edge["y"], abs=1)
+    assert beside.evaluate("head => getComputedStyle(head).backgroundColor") not in (
+        "transparent", "rgba(0, 0, 0, 0)")
+    tab.close()
+
+
 # ---- embeddings
 
 
@@ -241,8 +282,8 @@ def test_the_slider_moves_the_dots_to_the_epoch(tab, explorers):
     root.get_by_role("slider", name="Epoch").focus()
     tab.keyboard.press("ArrowLeft")
     assert drawn() == wanted(0)
-    assert words(root) == ("After epoch 0, north west (west, north) is nearest on the map to "
-                           f"{BOLD}; south west; north east.")
+    assert words(root) == ("After epoch 0, north west (west, north) is nearest on the map, among "
+                           f"all items, to {BOLD}; south west; north east.")
     rows = table(root)[1:]
     assert [line[:3] for line in rows] == [list(line) for line in zip(
         NAMES, LABELS["side"], LABELS["end"], strict=True)]
@@ -259,8 +300,8 @@ def test_a_film_is_found_by_name_or_by_a_click_near_its_dot(tab):
     dot.scroll_into_view_if_needed()
     box = dot.bounding_box()
     tab.mouse.click(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
-    assert words(root).startswith(f"After epoch 2, {BOLD} (none, north) is nearest on the map to "
-                                  "south east;")
+    assert words(root).startswith(f"After epoch 2, {BOLD} (none, north) is nearest on the map, "
+                                  "among all items, to south east;")
     assert root.locator("b").count() == 0  # the title is text
 
 
@@ -268,10 +309,43 @@ def test_one_group_of_a_colour_can_be_shown_alone(tab):
     root = explorer(tab, "embeddings")
     choice(root, "Colour").select_option("end")
     assert root.locator(".s3-key li").all_text_contents() == ["north", "south"]
+    choice(root, "Find").select_option("south west")
     choice(root, "Show").select_option("south")
     opacities = root.locator(".s3-map .s3-dot").evaluate_all(
         "dots => dots.map(d => Number(d.style.opacity) > 0.5)")
     assert opacities == [True, True, False, False, False]
+
+
+def test_the_film_singled_out_stays_when_its_group_is_not_shown(tab):
+    root = explorer(tab, "embeddings")  # north west, of the west
+    choice(root, "Show").select_option("east")
+    opacities = root.locator(".s3-map .s3-dot").evaluate_all(
+        "dots => dots.map(d => Number(d.style.opacity) > 0.5)")
+    assert opacities == [False, True, True, True, False]
+
+
+def test_films_are_listed_in_the_order_of_the_alphabet(tab):
+    listed = choice(explorer(tab, "embeddings"), "Find").locator("option")
+    assert listed.all_text_contents() == [
+        BOLD, "north east", "north west", "south east", "south west"]
+    assert listed.evaluate_all("options => options.map(o => o.value)") == list("43210")
+
+
+def test_the_name_of_the_film_stays_on_the_map(browser):
+    corners = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1], [0.5, 0.5]])
+    films = [f"Film {i} whose title goes on and on, {'part two, ' * 9}(1999)" for i in range(5)]
+    made = explore_embeddings({0: corners, 1: corners}, films, {"side": ["a"] * 5})
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.set_content(f"<!doctype html>{made._repr_html_()}")
+    for film in films:
+        choice(tab.locator("form"), "Find").select_option(film)
+        name = tab.locator(".s3-map > text")
+        place, plane = name.bounding_box(), tab.locator(".s3-map").bounding_box()
+        assert name.text_content()[:12] == film[:12]
+        assert place["x"] >= plane["x"] and place["y"] >= plane["y"]
+        assert place["x"] + place["width"] <= plane["x"] + plane["width"]
+        assert words(tab.locator("form")).startswith(f"After epoch 1, {film} ")
+    tab.close()
 
 
 # ---- InfoNCE
@@ -279,19 +353,19 @@ def test_one_group_of_a_colour_can_be_shown_alone(tab):
 
 def test_sliders_and_the_tick_show_the_estimate_that_was_given(tab):
     root = explorer(tab, "info_nce")
-    root.get_by_role("slider", name="ρ").focus()
+    root.get_by_role("slider", name="correlation ρ").focus()
     tab.keyboard.press("Home")
     tab.keyboard.press("ArrowRight")  # ρ = 0.6
-    root.get_by_role("slider", name="K").focus()
+    root.get_by_role("slider", name="negatives K").focus()
     tab.keyboard.press("End")  # K = 7
     truth, ceiling = -math.log(1 - 0.36) / 2, math.log(8)
-    ends = (f"of the true {truth:.3f} nat. No critic passes {ceiling:.3f}, none with σ "
-            f"{ceiling - math.log(1 + 7 / math.e):.3f}.")
+    ends = (f"of the true {truth:.3f} nat. The ceiling is {ceiling:.3f} for any critic, "
+            f"{ceiling - math.log(1 + 7 / math.e):.3f} with σ.")
     assert words(root) == f"ρ = 0.6, K = 7, best critic: the estimate is 0.257 {ends}"
     root.get_by_role("checkbox", name="σ on the critic").focus()
     tab.keyboard.press("Space")
     assert words(root) == f"ρ = 0.6, K = 7, critic with σ: the estimate is 0.157 {ends}"
-    assert root.get_by_role("slider", name="ρ").get_attribute("aria-valuetext") == "0.6"
+    assert root.get_by_role("slider", name="correlation ρ").get_attribute("aria-valuetext") == "0.6"
     last = table(root)[-1]
     assert last == ["7", "0.257", "0.157", f"{truth:.3f}", f"{ceiling:.3f}",
                     f"{ceiling - math.log(1 + 7 / math.e):.3f}"]
@@ -307,3 +381,34 @@ def test_the_curve_passes_through_its_estimates_on_the_scale_of_the_axis(tab):
     half = heights["0.0"] - heights["0.5"]  # the length of half a nat
     value = (heights["0.0"] - float(circle.get_attribute("cy"))) / half / 2
     assert value == pytest.approx(0.8 / 4 + 3 / 1000 + 0.1, abs=1e-6)
+
+
+def test_controls_keep_their_places_while_values_grow_longer(tab):
+    tab.set_viewport_size({"width": 1280, "height": 844})  # the sliders stand side by side
+    root = explorer(tab, "info_nce")
+    places = []
+    for key in ("Home", "End"):
+        for name in ("correlation ρ", "negatives K"):
+            root.get_by_role("slider", name=name).focus()
+            tab.keyboard.press(key)
+        places.append([control.bounding_box() for control in root.locator("input").all()])
+    assert places[0] == places[1]
+    tab.set_viewport_size({"width": 390, "height": 844})
+
+
+def test_the_ceiling_with_sigma_is_faint_until_sigma_is_on(tab):
+    root = explorer(tab, "info_nce")
+    seen = "lines => lines.map(line => Number(getComputedStyle(line).opacity))"
+    ceilings = root.locator(".s3-dashdot")  # in the key and in the drawing
+    assert max(ceilings.evaluate_all(seen)) < 0.5 and ceilings.count() == 2
+    root.get_by_role("checkbox").check()
+    assert ceilings.evaluate_all(seen) == [1, 1]
+
+
+def test_the_truth_is_drawn_over_the_estimate(browser, path):
+    for script in (True, False):
+        tab, _ = opened(browser, path, java_script_enabled=script)
+        lines = explorer(tab, "info_nce").locator(".s3-picture > svg path:not(.s3-thin)")
+        styles = [line.get_attribute("class") for line in lines.all()]
+        assert styles[-2:] == ["s3-line hue-4", "s3-mark s3-dashed"] and len(styles) == 4
+        tab.context.close()

@@ -5,6 +5,8 @@
 * Thebe's scripts are left out, and the built pages are checked: no request may leave the site, no
   page may hold a widget, each names its licence.
 * ``{command-line}`` documents the commands of a typer application from the application itself.
+* Lines break well on a phone: not between a formula and its punctuation, in code after a dot, an
+  underscore or a slash, and not at all where a cell prints columns.
 * Launch and repository buttons appear once the project's address is one of GitHub's.
 """
 
@@ -33,6 +35,12 @@ EQUATIONS = (
     "eq-sp",
     "eq-pairwise",
 )
+# A text that stands before a formula, up to and with an opening bracket; one that stands behind it.
+OPENING = re.compile(r"(.*?)([(\[“]*)", re.DOTALL)
+CLOSING = re.compile(r"([^\s\w(\[“—–]*)(.*)", re.DOTALL)
+COLUMNS = re.compile(r"\S {3,}\S.* {3,}\S")
+CODE = re.compile(r'<code class="[^"]*\bliteral\b.*?</code>', re.DOTALL)
+BREAK = re.compile(r"(?<=[a-z0-9\])][._/])(?=[a-z])", re.IGNORECASE)
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 # What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
 # reader's to follow.
@@ -92,6 +100,37 @@ def drop_list_role(app, page, template, context, doctree):
     """Call a bibliography no list: its entries have a role of their own, which no list may hold."""
     listed, plain = '<div role="list" class="citation-list">', '<div class="citation-list">'
     context["body"] = context.get("body", "").replace(listed, plain)
+
+
+def keep_together(app, doctree):
+    """Wrap a formula and the brackets and punctuation around it: lines would break at its ends."""
+    for formula in list(doctree.findall(nodes.math)):
+        parent = formula.parent
+        place = parent.index(formula)
+        before, after = parent[:place], parent[place + 1:]
+        opening, closing = "", ""
+        if before and isinstance(before[-1], nodes.Text):
+            rest, opening = OPENING.fullmatch(before[-1]).groups()
+            before[-1] = nodes.Text(rest)
+        if after and isinstance(after[0], nodes.Text):
+            closing, rest = CLOSING.fullmatch(after[0]).groups()
+            after[0] = nodes.Text(rest)
+        if opening or closing:
+            kept = nodes.inline(classes=["together"])
+            kept += [nodes.Text(opening), formula, nodes.Text(closing)]
+            parent[:] = [*before, kept, *after]
+
+
+def mark_columns(app, doctree):
+    """Mark what a cell prints in three columns or more; other lines wrap on a phone."""
+    for printed in doctree.findall(nodes.literal_block):
+        if "output" in printed["classes"] and COLUMNS.search(printed.astext()):
+            printed["classes"].append("columns")
+
+
+def let_code_break(app, page, template, context, doctree):
+    """Mark in the code of a line, after a dot, an underscore or a slash, where it may break."""
+    context["body"] = CODE.sub(lambda code: BREAK.sub("<wbr>", code[0]), context.get("body", ""))
 
 
 def check_equation_numbers(app, env):
@@ -182,6 +221,9 @@ def setup(app):
     app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", drop_list_role)
+    app.connect("html-page-context", let_code_break)
+    app.connect("doctree-read", keep_together)
+    app.connect("doctree-read", mark_columns)
     app.connect("env-check-consistency", check_equation_numbers)
     app.connect("build-finished", check_built_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

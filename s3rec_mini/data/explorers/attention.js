@@ -52,7 +52,8 @@ mount("attention", ({ users, layers, heads, end }, { controls, picture, words, t
       + `${best === looks ? "itself" : shown.items[best]}, ${percent(map[looks][best])}. `
       + `Equal weights would be ${percent(1000 / seen)}.`;
     numbers.replaceChildren(...table(["looks ↓ at →", ...shown.items],
-      map.map((weights, i) => row(shown.items[i], ...weights.map(percent)))));
+      map.map((weights, i) => row(shown.items[i],
+        ...weights.map((weight, j) => causal && j > i ? "hidden" : percent(weight))))));
   };
   return draw;
 });

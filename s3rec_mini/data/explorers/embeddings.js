@@ -8,7 +8,9 @@ mount("embeddings", (data, { controls, picture, words, details, table: numbers }
   epochLabel.append(epochShown);
   const [colourLabel, colour] = choice("Colour", kinds);
   const [onlyLabel, only] = choice("Show", []);
-  const [itemLabel, item] = choice("Find", names);
+  const [itemLabel, item] = choice("Find", []);
+  const alphabetical = [...names.keys()].sort((a, b) => names[a].localeCompare(names[b], "en"));
+  item.append(...alphabetical.map((i) => html("option", { value: i }, names[i])));
   controls.append(epochLabel, colourLabel, onlyLabel, itemLabel);
   item.value = data.item;
 
@@ -51,24 +53,24 @@ mount("embeddings", (data, { controls, picture, words, details, table: numbers }
     const points = frames[epoch.value];
     const [x, y] = points[item.value];
     dots.forEach((dot, i) => {
-      const apart = only.value >= 0 && of[i] != only.value;
+      const apart = only.value >= 0 && of[i] != only.value && i != item.value;
       dot.setAttribute("class", `s3-dot hue-${of[i]}`);
       dot.style.opacity = apart ? 0.08 : 0.8;
       dot.style.transform = `translate(${points[i][0]}px, ${points[i][1]}px)`;
     });
     ring.style.transform = `translate(${x}px, ${y}px)`;
     path.setAttribute("d", "M" + frames.slice(0, +epoch.value + 1).map((f) => f[item.value]).join("L"));
-    const leftwards = x > size[0] / 2;
-    name.setAttribute("x", x + (leftwards ? -20 : 20));
-    name.setAttribute("y", y - 20);
-    name.setAttribute("text-anchor", leftwards ? "end" : "start");
-    name.textContent = names[item.value];
+    const title = names[item.value];
+    name.textContent = title.length > 40 ? `${title.slice(0, 39).trimEnd()}…` : title;
+    // Right of the dot or as far right as the map goes, above it or, at the upper edge, below.
+    name.setAttribute("x", Math.max(0, Math.min(x + 20, size[0] - name.getBBox().width)));
+    name.setAttribute("y", y < 40 ? y + 44 : y - 20);
     epochShown.textContent = epochs[epoch.value];
     epoch.setAttribute("aria-valuetext", epochs[epoch.value]);
     const near = byDistance(x, y).filter((i) => i != item.value).slice(0, 3);
-    words.textContent = `After epoch ${epochs[epoch.value]}, ${names[item.value]} `
+    words.textContent = `After epoch ${epochs[epoch.value]}, ${title} `
       + `(${kinds.map((k) => labels[k].groups[labels[k].of[item.value]]).join(", ")}) `
-      + `is nearest on the map to ${near.map((i) => names[i]).join("; ")}.`;
+      + `is nearest on the map, among all items, to ${near.map((i) => names[i]).join("; ")}.`;
     plane.setAttribute("aria-label", `Map of ${names.length} items after epoch `
       + `${epochs[epoch.value]}, coloured by ${coloured}: ${groups.join(", ")}.`);
     if (details.open) list();

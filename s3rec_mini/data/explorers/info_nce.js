@@ -2,8 +2,8 @@
 // ceilings. On an axis of log(K + 1) the first ceiling is a straight line.
 mount("info_nce", (data, { controls, picture, words, table: numbers }) => {
   const { rhos, negatives, values } = data;
-  const [rhoLabel, rho] = slider("ρ", rhos.length, data.rho);
-  const [kLabel, k] = slider("K", negatives.length, data.k);
+  const [rhoLabel, rho] = slider("correlation ρ", rhos.length, data.rho);
+  const [kLabel, k] = slider("negatives K", negatives.length, data.k);
   const [sigmaLabel, sigma] = tick("σ on the critic");
   const rhoShown = html("span", { class: "s3-value" }), kShown = html("span", { class: "s3-value" });
   rhoLabel.append(rhoShown);
@@ -37,21 +37,24 @@ mount("info_nce", (data, { controls, picture, words, table: numbers }) => {
       text((left + width) / 2, height - 1, "negatives K", "middle"),
       text(2, 9, "nat"),
       line([[x(K), y(0)], [x(K), y(top)]], "s3-thin"),
-      line([[left, y(truth)], [width, y(truth)]], "s3-mark s3-dashed"),
       line([[x(negatives[0]), y(first)], [x(atTop), y(fits)]], "s3-line s3-dotted hue-1"),
       line(negatives.map((n) => [x(n), y(sigmaCeiling(n))]), "s3-line s3-dashdot hue-2"),
       line(negatives.map((n, i) => [x(n), y(values[critic][rho.value][i])]), "s3-line hue-4"),
+      line([[left, y(truth)], [width, y(truth)]], "s3-mark s3-dashed"),
       svg("circle", { cx: x(K), cy: y(value), r: 5, class: "s3-bar" })));
+    for (const mark of picture.querySelectorAll(".s3-dashdot")) { // in the key and in the drawing
+      mark.classList.toggle("s3-off", !sigma.checked);
+    }
 
     rhoShown.textContent = r;
     kShown.textContent = K;
     rho.setAttribute("aria-valuetext", r);
     k.setAttribute("aria-valuetext", K);
     words.textContent = `ρ = ${r}, K = ${K}, ${sigma.checked ? "critic with σ" : "best critic"}: `
-      + `the estimate is ${nats(value)} of the true ${nats(truth)} nat. No critic passes `
-      + `${nats(ceiling(K))}, none with σ ${nats(sigmaCeiling(K))}.`;
+      + `the estimate is ${nats(value)} of the true ${nats(truth)} nat. The ceiling is `
+      + `${nats(ceiling(K))} for any critic, ${nats(sigmaCeiling(K))} with σ.`;
     numbers.replaceChildren(...table(
-      ["K", "best critic", "critic with σ", "truth", "log(K+1)", "ceiling with σ"],
+      ["K", "best critic", "critic with σ", "truth", "ceiling log(K + 1)", "ceiling with σ"],
       negatives.map((n, i) => row(n, ...[values.best[rho.value][i], values.sigma[rho.value][i],
         truth, ceiling(n), sigmaCeiling(n)].map(nats)))));
   };

@@ -76,7 +76,8 @@ class Explorer:
   data-lm-suppress-shortcuts="true">
 <style>{_part("explorer.css")}</style>
 <p><strong>{title}.</strong> {use}</p>
-<p class="s3-hint">You see the first picture only: scripts do not run here.</p>
+<p class="s3-hint">Scripts do not run here: you see the first state only, perhaps without its
+picture. In Jupyter, trust the notebook or run the cell.</p>
 <div class="s3-controls"></div>
 <div class="s3-picture">{self.picture}</div>
 <p role="status">{escape(self.words)}</p>
@@ -292,7 +293,7 @@ def _bar(item: str, weight: int, equal: float) -> str:
             '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
             f'<rect class="s3-bar" width="{width:.1f}" height="10"/>'
             f'<line class="s3-mark" x1="{tick:.1f}" x2="{tick:.1f}" y2="10" '
-            'vector-effect="non-scaling-stroke"/></svg>'
+            'vector-effect="non-scaling-stroke"/></svg> '
             f'<span class="s3-value">{_percent(weight)}</span></div>')
 
 

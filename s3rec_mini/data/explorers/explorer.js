@@ -46,7 +46,12 @@ const mount = (kind, start) => {
     });
     root.addEventListener("input", draw);
     root.addEventListener("submit", (event) => event.preventDefault()); // Enter in a form
-    root.addEventListener("keydown", (event) => event.stopPropagation()); // a notebook's own keys
+    // A notebook's own keys, arrows say, stay out; those with Ctrl or ⌘, which save it, pass.
+    for (const type of ["keydown", "keyup"]) root.addEventListener(type, (event) => {
+      const ours = !event.ctrlKey && !event.metaKey;
+      root.toggleAttribute("data-lm-suppress-shortcuts", ours);
+      if (ours) event.stopPropagation();
+    });
     draw();
   }
 };

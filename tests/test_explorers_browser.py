@@ -173,11 +173,13 @@ def test_arrow_keys_move_from_film_to_film(tab, explorers):
     assert "Equal weights would be 20.0" in words(root)
 
 
-def test_the_keys_of_an_explorer_are_not_taken_for_those_of_a_notebook(tab):
-    tab.evaluate("document.addEventListener('keydown', () => { document.title = 'next cell' })")
+def test_a_notebook_hears_of_the_keys_in_an_explorer_those_that_save_it_and_no_other(tab):
+    tab.evaluate("""window.heard = [];
+        document.addEventListener("keydown", event => heard.push(event.key))""")
     explorer(tab, "attention").get_by_role("radio").nth(5).focus()
-    tab.keyboard.press("ArrowUp")
-    assert tab.title() == "Explorers"
+    for keys in ("ArrowUp", "d", "d", "Control+s"):
+        tab.keyboard.press(keys)
+    assert tab.evaluate("heard") == ["Control", "s"]
 
 
 def test_each_choice_shows_its_own_weights(tab, explorers):

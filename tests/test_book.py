@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import types
+import warnings
 
 import nbformat
 import pytest
@@ -19,6 +20,8 @@ from conftest import ROOT
 BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.rglob("*.ipynb")
                   if not {".ipynb_checkpoints", "assignments"} & set(p.parts))
+SCALE_CELL = (BOOK / "_scale_cell.py").read_text(encoding="utf8").strip()
+TRAINING_CHAPTERS = [path for path in CHAPTERS if "FULL = False" in path.read_text(encoding="utf8")]
 LONGEST_CELL = 12  # lines of code
 WIDEST_CELL = 86  # columns, what a page on a wide screen shows without scrolling
 every_chapter = pytest.mark.parametrize(
@@ -93,13 +96,12 @@ def test_the_install_cell_says_when_the_book_has_no_address(monkeypatch):
 def test_a_chapter_that_trains_says_where_and_can_train_at_full_scale(path):
     """The same cell in each, before any training; reproduction repeats runs of that scale."""
     sources = [cell.source for cell in code_cells(path)]
-    scale = (BOOK / "_scale_cell.py").read_text(encoding="utf8").strip()
     trains = [bool(re.search(r"\bs3\.(pretrain|finetune)\(|\bto\(device\)", s)) for s in sources]
     if any(trains):
-        assert scale in sources[:trains.index(True)]
-        assert any("scale(" in source for source in sources if source != scale)
+        assert SCALE_CELL in sources[:trains.index(True)]
+        assert any("scale(" in source for source in sources if source != SCALE_CELL)
     else:
-        assert scale not in sources
+        assert SCALE_CELL not in sources
 
 
 @every_chapter
@@ -222,3 +224,38 @@ def test_a_chapter_runs_on_colab(path, on_colab, capsys):
     assert unsourced_numbers(notebook) == []
     with capsys.disabled():
         print(f"\n{path.relative_to(ROOT)}: {time.perf_counter() - began:.0f} s")
+
+
+def at_full_scale_in_miniature(notebook):
+    """Switch a chapter to full scale, but for one epoch of one prefix a user."""
+    once = 'return {k: 1 for k in short if k in ("epochs", "prefixes_per_user")}'
+    miniature = {"FULL = False": "FULL = True", "return {} if FULL": f"{once} if FULL",
+                 "100 if FULL": "2 if FULL"}
+    for cell in notebook.cells:
+        for written, instead in miniature.items() if cell.cell_type == "code" else ():
+            cell.source = cell.source.replace(written, instead)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TRAINING_CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_gets_to_its_end_at_full_scale_whatever_its_runs_give(path, tmp_path):
+    """The sizes are the paper's; the runs are so short that little of what the text says holds."""
+    client = pytest.importorskip("nbclient", reason="needs the extra test")
+    notebook = nbformat.read(path, as_version=4)
+    at_full_scale_in_miniature(notebook)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client.NotebookClient(notebook, timeout=600, resources=resources).execute()
+
+
+def test_a_claim_stops_a_short_run_and_warns_at_full_scale():
+    short, full = {}, {}
+    exec(SCALE_CELL, short)
+    exec(SCALE_CELL.replace("FULL = False", "FULL = True"), full)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        short["claim"](1 < 2), full["claim"](1 < 2)
+    with pytest.raises(AssertionError):
+        short["claim"](1 > 2)
+    with pytest.warns(UserWarning, match="not so at full scale") as shown:
+        full["claim"](1 > 2)
+    assert shown[0].filename == __file__  # the line shown is the chapter's, not the helper's

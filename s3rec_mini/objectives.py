@@ -337,6 +337,6 @@ def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise") 
     if loss == "softmax":
         return softmax_loss(model, states, positives).mean()
     negatives = batch.negative_items.flatten()[batch.positions]
-    pair = torch.stack([positives, negatives], 1)  # (N, 2)
+    pair = model.item_embedding(torch.stack([positives, negatives]))  # (2, N, H), one look-up
     contrast = pairwise_loss if loss == "pairwise" else pointwise_loss
-    return contrast(*model.score(states, pair).unbind(1)).mean()
+    return contrast(*(states * pair).sum(-1)).mean()

@@ -161,17 +161,7 @@ def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
         If frames, names and labels do not fit one another, a place is not finite, a name is
         unknown, the kinds of labels are too many or the HTML is too heavy.
     """
-    if not frames or not labels:
-        raise ValueError("a map needs one or more frames, {epoch: (N, 2) places}, and one or more "
-                         'sets of labels, {"genre": N labels}')
-    for epoch, points in frames.items():
-        if np.shape(points) != (len(names), 2) or not len(names):
-            raise ValueError(f"the frame of epoch {epoch} must be (N, 2) for N = {len(names)} "
-                             f"names, not {np.shape(points)}")
-        if not np.isfinite(points).all():
-            raise ValueError(f"the frame of epoch {epoch} holds NaN or an infinite number")
-    if shown is not None and shown not in names:
-        raise ValueError(f"{shown!r} is none of the {len(names)} names")
+    _check_map(frames, names, labels, shown)
     item = 0 if shown is None else list(names).index(shown)
     places = np.stack([np.asarray(points, float) for points in frames.values()])  # (F, N, 2)
     low, high = places.min((0, 1)), places.max((0, 1))
@@ -214,6 +204,35 @@ def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
         If a column or combination is missing, a value occurs twice or is out of range, or the HTML
         is too heavy.
     """
+    grid, rhos, negatives = _checked_grid(estimates)
+    # (+ 0.0: no minus nought)
+    values = {critic: grid.loc[critic].loc[rhos, negatives].round(4).add(0.0).to_numpy().tolist()
+              for critic in ("best", "sigma")}
+    numbers = {"rhos": [float(rho) for rho in rhos], "negatives": [int(K) for K in negatives],
+               "values": values, "rho": len(rhos) * 3 // 4, "k": len(negatives) // 2}
+    return Explorer(
+        "info_nce",
+        "InfoNCE explorer. Two Gaussians with correlation ρ, and K negatives: how much of the true "
+        "information does the estimate reach, and what keeps it below?",
+        numbers, *_first_curves(numbers))
+
+
+def _check_map(frames, names, labels, shown) -> None:
+    if not frames or not labels:
+        raise ValueError("a map needs one or more frames, {epoch: (N, 2) places}, and one or more "
+                         'sets of labels, {"genre": N labels}')
+    for epoch, points in frames.items():
+        if np.shape(points) != (len(names), 2) or not len(names):
+            raise ValueError(f"the frame of epoch {epoch} must be (N, 2) for N = {len(names)} "
+                             f"names, not {np.shape(points)}")
+        if not np.isfinite(points).all():
+            raise ValueError(f"the frame of epoch {epoch} holds NaN or an infinite number")
+    if shown is not None and shown not in names:
+        raise ValueError(f"{shown!r} is none of the {len(names)} names")
+
+
+def _checked_grid(estimates: pd.DataFrame) -> tuple[pd.DataFrame, list, list]:
+    """Return the values by (critic, rho) and K, and the rhos and Ks in ascending order."""
     columns = ["rho", "K", "critic", "value"]
     if missing := [column for column in columns if column not in estimates]:
         raise ValueError(f"the estimates need columns {columns}: {missing} are missing")
@@ -227,16 +246,7 @@ def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
                          '"best" and "sigma"')
     if max(map(abs, rhos)) >= 1 or negatives[0] < 1:
         raise ValueError("rho must lie between -1 and 1, and K be 1 or more")
-    # (+ 0.0: no minus nought)
-    values = {critic: grid.loc[critic].loc[rhos, negatives].round(4).add(0.0).to_numpy().tolist()
-              for critic in ("best", "sigma")}
-    numbers = {"rhos": [float(rho) for rho in rhos], "negatives": [int(K) for K in negatives],
-               "values": values, "rho": len(rhos) * 3 // 4, "k": len(negatives) // 2}
-    return Explorer(
-        "info_nce",
-        "InfoNCE explorer. Two Gaussians with correlation ρ, and K negatives: how much of the true "
-        "information does the estimate reach, and what keeps it below?",
-        numbers, *_first_curves(numbers))
+    return grid, rhos, negatives
 
 
 # ---- What is shown before a script runs. The scripts draw the same first picture and sentence.

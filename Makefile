@@ -27,8 +27,8 @@ serve: book ## read the book at http://localhost:8000 and build it again when a 
 	$(BIN)/watchfiles '$(MAKE) book' book s3rec_mini _config.yml _toc.yml & trap "kill $$!" EXIT; \
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
 
-lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab
-	$(BIN)/jupyter lab book
+lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab (as root: ARGS=--allow-root)
+	$(BIN)/jupyter lab book $(ARGS)
 
 site: book $(VENV)/.test ## test the built book in a browser (ARGS="-k search" for some of it)
 	$(BIN)/python -m pytest -q tests/test_site.py $(ARGS)
@@ -102,8 +102,9 @@ $(VENV)/.%: pyproject.toml constraints.txt $(VENV)/.created
 # Pages and cached outputs depend on the package as well as on their own cells, and jupyter-cache looks at the cells
 # alone: when the package (or what it runs on) is newer than the last build, everything is executed again.
 _build/.package: $(VENV)/.book $(PACKAGE)
-	rm -rf _build
-	@mkdir -p _build && touch $@
+	@mkdir -p _build
+	find _build -mindepth 1 -maxdepth 1 ! -name assignments -exec rm -rf {} +
+	@touch $@
 
 # --all reads every page again, so a warning is reported each time and not only by the build that first saw it;
 # notebooks come from the cache where nothing changed.

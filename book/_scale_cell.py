@@ -1,4 +1,4 @@
-# FULL = True trains at the paper's scale: hours, not seconds.
+# FULL = True trains with the paper's settings: on a CPU minutes to hours.
 # The text describes False; what it says of a run is a `claim`.
 import warnings
 

@@ -158,13 +158,16 @@ def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
 
 
 ROWS = [(dataset, start, loss, f"{name}, {label}, {loss}")
-        for dataset, name, losses in [("Beauty", "Beauty", ["pointwise"]),
-                                      ("Toys_and_Games", "Toys", ["pointwise"]),
+        for dataset, name, losses in [("Beauty", "Beauty", ["pointwise", "pairwise"]),
+                                      ("Toys_and_Games", "Toys", ["pointwise", "pairwise"]),
                                       ("LastFM", "LastFM", ["pointwise", "pairwise", "softmax"]),
                                       ("movielens-small", "MovieLens", ["pointwise", "pairwise"])]
         for loss in losses
         for start, label in [("scratch", "from scratch (SASRec)"), ("pretrained", "pretrained")]]
-ROWS.append(("LastFM", "LastFM-epochs-150", "pointwise", "LastFM, the authors' weights, pointwise"))
+ROWS += [("LastFM", start, "pointwise", f"LastFM, {label}, pointwise")
+         for start, label in [("pretrained-infonce", "pretrained in the form `infonce`"),
+                              ("pretrained-paper", "pretrained in the form `paper`"),
+                              ("LastFM-epochs-150", "the authors' weights")]]
 
 
 def row_of_the_readme(dataset, start, loss, name):

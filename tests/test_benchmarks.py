@@ -54,4 +54,6 @@ def test_the_heads_and_the_backward_pass_are_counted_as_torch_does():
     batch = FinetuneBatch(items, items, items)
     with FlopCounterMode(display=False) as counter:
         finetuning_loss(model, batch).backward()
-    assert 3 * speed.finetuning_flop(batch, model.config) == counter.get_total_flops()
+    # The two scores of an item are products too, but written element by element: torch counts none.
+    scores = 2 * 2 * len(items) * model.config.hidden_size
+    assert 3 * (speed.finetuning_flop(batch, model.config) - scores) == counter.get_total_flops()

@@ -434,9 +434,12 @@ def test_pairwise_and_pointwise_losses_are_their_formulas(pairs):
 
 def test_softmax_loss_counts_every_item_and_neither_padding_nor_mask():
     model = make_model()
-    states = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)).double()
-    items = torch.tensor([1, 12, 5, 5])
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(300, 8, generator=generator).double()  # more than it takes at a time
+    items = torch.cat([torch.tensor([1, ITEMS]),
+                       torch.randint(1, ITEMS + 1, (298,), generator=generator)])
     loss = softmax_loss(model, states, items)
+    assert loss.shape == (300,)
     for state, item, got in zip(states, items, loss, strict=True):
         scores = [model.item_embedding.weight[i] @ state for i in range(1, ITEMS + 1)]
         expected = sum(score.exp() for score in scores).log() - scores[item - 1]

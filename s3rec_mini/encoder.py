@@ -118,10 +118,13 @@ class SelfAttention(nn.Module):
         weights (B, heads, Q, L), or None for the weights where the fused kernel, which never forms
         them, did the work.
         """
-        size = states.shape[-1]
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        (query,) = self._heads(F.linear(states, weight[:size], bias[:size]))
-        key, value = self._heads(F.linear(context, weight[size:], bias[size:]))
+        if states is context:  # one product is faster than two
+            query, key, value = self._heads(self.query_key_value(states))
+        else:
+            size = states.shape[-1]
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            (query,) = self._heads(F.linear(states, weight[:size], bias[:size]))
+            key, value = self._heads(F.linear(context, weight[size:], bias[size:]))
         mixed, weights = self._mix(query, key, value, visible, return_attention)
         return self.output(mixed), weights  # (B, Q, H)
 
@@ -136,7 +139,9 @@ class SelfAttention(nn.Module):
         # Torch's fused kernels have no dropout on a CPU, so training there takes the plain path.
         if return_attention or (self.training and query.device.type == "cpu"):
             scores = (query / query.shape[-1] ** 0.5) @ key.mT  # (B, heads, Q, L)
-            weights = scores.masked_fill(~visible, -torch.inf).softmax(-1)
+            # Added, since filling costs another pass over the scores here and in the gradient.
+            hidden = torch.where(visible, 0.0, -torch.inf).to(scores.dtype)  # (B, 1, Q, L)
+            weights = (scores + hidden).softmax(-1)
             mixed = self.weight_dropout(weights) @ value  # (B, heads, Q, H / heads)
         else:
             dropout = self.weight_dropout.probability if self.training else 0.0

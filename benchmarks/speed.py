@@ -108,13 +108,13 @@ def pretraining(name: str, users: int | None = 1500, batch_size: int = 100):
 
 @app.command()
 def finetuning(name: str, users: int | None = None, batch_size: int = 256):
-    """Take the best of three epochs, their validation left out."""
+    """Take the best of ten epochs, their validation left out."""
     data, before = load(name, users), product_rate()
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data))
     stage = s3.training.FinetuningStage(model, s3.FinetuneConfig())
     optimizer = torch.optim.Adam(stage.parameters(), fused=True)
     records = []
-    for epoch in range(3):
+    for epoch in range(10):
         flop = sequences = 0
         seconds = 0.0
         for batch in finetuning_batches(data, batch_size=batch_size, epoch=epoch):

@@ -115,12 +115,13 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
             else:
                 candidates = np.column_stack([targets[users], negatives[users]])  # (B, 1 + K)
                 scores = model.score(states, torch.from_numpy(candidates).to(model.device))
-                target = scores[:, :1]
+                target = scores[:, :1].clone()
             # −inf is what excluded items have; a NaN would count as worse than any target.
-            if not ((scores < torch.inf).all() and torch.isfinite(target).all()):
+            if not (scores.amax() < torch.inf and torch.isfinite(target).all()):
                 raise ValueError("the model's scores are not finite: its training diverged")
             # Everything at least as good as the target stands before it; it is one of these itself.
-            ranks[users] = (scores >= target).sum(1).cpu().numpy()
+            # Answers that stay floats, exact up to 2²⁴ items, are counted ten times as fast as bools.
+            ranks[users] = scores.ge_(target).sum(1, dtype=torch.float32).cpu().numpy()
     return ranks
 
 
@@ -170,7 +171,7 @@ def _unseen_scores(model, states, seen, targets) -> tuple[Tensor, Tensor]:
     excluded = torch.from_numpy(rows * scores.shape[1] + np.concatenate(seen)).to(scores.device)
     scores.view(-1)[excluded] = -torch.inf
     scores[:, [0, -1]] = -torch.inf
-    return scores.scatter(1, targets, target_scores), target_scores
+    return scores.scatter_(1, targets, target_scores), target_scores
 
 
 def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: int = 0):

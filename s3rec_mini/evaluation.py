@@ -120,7 +120,7 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
             if not (scores.amax() < torch.inf and torch.isfinite(target).all()):
                 raise ValueError("the model's scores are not finite: its training diverged")
             # Everything at least as good as the target stands before it; it is one of these itself.
-            # Answers that stay floats, exact up to 2²⁴ items, are counted ten times as fast as bools.
+            # Answers that stay floats, exact up to 2²⁴ items, are counted ten times as fast.
             ranks[users] = scores.ge_(target).sum(1, dtype=torch.float32).cpu().numpy()
     return ranks
 

@@ -115,7 +115,7 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
             else:
                 candidates = np.column_stack([targets[users], negatives[users]])  # (B, 1 + K)
                 scores = model.score(states, torch.from_numpy(candidates).to(model.device))
-                target = scores[:, :1].clone()
+                target = scores[:, :1].clone()  # the counting below overwrites the scores
             # −inf is what excluded items have; a NaN would count as worse than any target.
             if not (scores.amax() < torch.inf and torch.isfinite(target).all()):
                 raise ValueError("the model's scores are not finite: its training diverged")

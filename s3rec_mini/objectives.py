@@ -172,9 +172,9 @@ def mip_loss(model: S3Rec, states, items, negative_items, form: str = "released"
     if form == "released":
         pair = model.item_embedding(torch.stack([items, negative_items]))  # (2, N, H), one look-up
         return _one_negative(model.mip_head, states, *pair).sum()
-    scores = _critic(model.mip_head, states, model.item_embedding.weight[1:-1], form)
     if form == "infonce":  # over all items InfoNCE is softmax cross-entropy, equation 3
-        return F.cross_entropy(scores, items - 1, reduction="sum")
+        return softmax_loss(model, F.linear(states, model.mip_head.weight), items).sum()
+    scores = _critic(model.mip_head, states, model.item_embedding.weight[1:-1], form)
     positive = scores.gather(1, items[:, None] - 1)  # (N, 1)
     others = scores.scatter(1, items[:, None] - 1, -torch.inf)  # (N, num_items)
     return printed_contrast(positive.squeeze(1), others).sum()

@@ -162,14 +162,14 @@ NAMES = {"Beauty": "Beauty", "Toys_and_Games": "Toys", "LastFM": "LastFM",
 STARTS = {"scratch": "from scratch (SASRec)", "pretrained": "pretrained",
           "LastFM-epochs-150": "the authors' weights"}
 ROWS = [(protocol, dataset, start) for protocol in PROTOCOLS for dataset in NAMES
-        for start in STARTS if read(dataset, start=start)]
+        for start in STARTS if any((RESULTS / dataset).glob(f"{start}-*"))]
 
 
 def row_of_the_readme(protocol, dataset, start):
     """Give the mean MRR of each finetuning loss, and the lowest and the highest seed."""
-    cells = [f"{NAMES[dataset]}, {STARTS[start]}"]
+    runs, cells = read(dataset, start=start), [f"{NAMES[dataset]}, {STARTS[start]}"]
     for loss in ("pointwise", "pairwise", "softmax"):
-        values = pd.Series([run[protocol]["metrics"]["MRR"] for run in read(dataset, start=start)
+        values = pd.Series([run[protocol]["metrics"]["MRR"] for run in runs
                             if run["finetuning"]["loss"] == loss])
         cells.append("not run" if values.empty else
                      f"{values.mean():.4f} ({values.min():.4f} to {values.max():.4f})")

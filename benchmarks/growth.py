@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from s3rec_mini.cli import _report
 
 import s3rec_mini as s3
-from s3rec_mini.cli import _report
 
 BASE = {"sequences": 100, "length": 20, "items": 4000, "attributes": 400, "hidden size": 64}
 GRID = {

@@ -14,10 +14,10 @@ from typing import Annotated
 
 import torch
 import typer
+from s3rec_mini.cli import _measure, _report
 
 import s3rec_mini as s3
 from s3rec_mini import training
-from s3rec_mini.cli import _measure, _report
 
 dense = training._prepare
 

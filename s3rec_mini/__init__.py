@@ -1,57 +1,75 @@
 """S3-Rec: self-supervised sequential recommendation, small enough to be read in an evening.
 
-The book that builds this package step by step is its manual. `plots` and the command line are
-imported only when asked for, so that a training job loads no plotting library.
+The book that builds this package step by step is its manual. The method is six files, to be read in
+this order: `datasets`, `batches`, `encoder`, `objectives`, `training`, `evaluation`. `tools` holds
+what they stand on and what is done with them, `looking` what shows a trained model.
 """
 
-from . import explorers, inspection, official
-from .batches import FinetuneBatch, PretrainBatch, finetuning_batches, pretraining_batches
-from .datasets import SequenceDataset, load_dataset, planted_structure
-from .encoder import ModelConfig, S3Rec, load_model
+import importlib.util
+import sys
+
+from .datasets import SequenceDataset
+from .tools.sources import load_dataset, load_model, movielens_interactions
+from .tools.synthetic import planted_structure
+from .batches import (
+    FinetuneBatch,
+    PretrainBatch,
+    cut_segments,
+    finetuning_batches,
+    mask_items,
+    pretraining_batches,
+)
+from .encoder import Block, ModelConfig, S3Rec, SelfAttention, visible_keys
+from .objectives import (
+    finetuning_loss,
+    info_nce,
+    pairwise_loss,
+    pointwise_loss,
+    pretraining_losses,
+    softmax_loss,
+)
+from .training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from .evaluation import (
-    PopRec,
     bootstrap_intervals,
     evaluate,
-    load_results,
     metrics_from_ranks,
     per_user_metrics,
     rank_targets,
-    recommend,
     sample_negatives,
 )
-from .objectives import finetuning_loss, info_nce, pretraining_losses
-from .training import FinetuneConfig, PretrainConfig, finetune, pretrain
+from .tools.recommend import PopRec, recommend
+from .tools.experiments import load_results
+from .tools import official
+from .looking import inspection
+from .looking import explorers
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "FinetuneBatch",
-    "FinetuneConfig",
-    "ModelConfig",
-    "PopRec",
-    "PretrainBatch",
-    "PretrainConfig",
-    "S3Rec",
-    "SequenceDataset",
-    "bootstrap_intervals",
-    "evaluate",
-    "explorers",
-    "finetune",
-    "finetuning_batches",
-    "finetuning_loss",
-    "info_nce",
-    "inspection",
-    "load_dataset",
-    "load_model",
-    "load_results",
-    "metrics_from_ranks",
-    "official",
-    "per_user_metrics",
-    "planted_structure",
-    "pretrain",
+    "SequenceDataset", "load_dataset", "load_model", "movielens_interactions", "planted_structure",
+    "FinetuneBatch", "PretrainBatch", "cut_segments", "finetuning_batches", "mask_items",
     "pretraining_batches",
-    "pretraining_losses",
-    "rank_targets",
-    "recommend",
+    "Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys",
+    "finetuning_loss", "info_nce", "pairwise_loss", "pointwise_loss", "pretraining_losses",
+    "softmax_loss",
+    "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
+    "bootstrap_intervals", "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets",
     "sample_negatives",
-]
+    "PopRec", "recommend", "load_results", "official", "inspection", "plots", "explorers",
+]  # fmt: skip
+
+
+def _lazily(name: str):
+    """Return a module that is loaded when it is first used: a training job draws nothing."""
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+plots = _lazily("s3rec_mini.looking.plots")
+# The names under which the first edition had them: `from s3rec_mini.plots import …` works too.
+for _name, _module in dict(official=official, inspection=inspection, plots=plots,
+                           explorers=explorers).items():
+    sys.modules[f"{__name__}.{_name}"] = _module

@@ -478,9 +478,9 @@ def test_tensors_that_make_no_batch_are_refused_by_name(kind, count):
     names = [field.name for field in fields(kind)][:count]
     kind(*matrices(count))
     for number, name in enumerate(names):
-        with pytest.raises(TypeError, match=f"{name} must be int64, not torch.float32"):
+        with pytest.raises(TypeError, match=f"{name} must be torch.int64, not torch.float32"):
             kind(*matrices(count, **{f"n{number}": torch.ones(2, 3)}))
-        with pytest.raises(TypeError, match=f"{name} must be int64, not torch.int32"):
+        with pytest.raises(TypeError, match=f"{name} must be torch.int64, not torch.int32"):
             kind(*matrices(count, **{f"n{number}": torch.ones(2, 3, dtype=torch.int32)}))
         if number:
             for shape in [(2, 4), (3, 3), (6,), (1, 2, 3)]:

@@ -23,13 +23,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s3rec_mini import datasets
-from s3rec_mini.datasets import (
+from s3rec_mini import (
     SequenceDataset,
     load_dataset,
     movielens_interactions,
     planted_structure,
 )
+from s3rec_mini.tools import sources
 
 needs_the_authors_files = pytest.mark.skipif(
     not os.environ.get("S3REC_DATA"), reason="S3REC_DATA names no folder with the authors' files")
@@ -492,7 +492,7 @@ def toy(monkeypatch):
     """Let two tiny files pass for the authors' LastFM, whatever the environment says."""
     monkeypatch.delenv("S3REC_DATA", raising=False)
     for file, text in TOY.items():
-        monkeypatch.setitem(datasets._SHA256, file, hashlib.sha256(text).hexdigest())
+        monkeypatch.setitem(sources._SHA256, file, hashlib.sha256(text).hexdigest())
 
 
 def write(folder, files=TOY):
@@ -509,7 +509,7 @@ def assert_is_toy(data):
 
 def test_the_authors_files_are_read_from_a_folder(toy, tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr(datasets, "_download", None)  # reading a folder never downloads
+    monkeypatch.setattr(sources, "_download", None)  # reading a folder never downloads
     assert_is_toy(load_dataset("LastFM", folder=tmp_path))
     monkeypatch.setenv("S3REC_DATA", str(tmp_path))
     assert_is_toy(load_dataset("LastFM"))
@@ -571,7 +571,7 @@ def server(toy, tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
         thread = threading.Thread(target=web.serve_forever, args=(0.01,))
         thread.start()
-        monkeypatch.setattr(datasets, "_ADDRESS", f"http://127.0.0.1:{web.server_port}/data/")
+        monkeypatch.setattr(sources, "_ADDRESS", f"http://127.0.0.1:{web.server_port}/data/")
         monkeypatch.setattr(pooch, "os_cache", lambda project: cache / project)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield files, cache / "s3rec-mini", hits
@@ -633,7 +633,7 @@ def test_a_missing_page_leaves_nothing_behind(server):
 
 def test_a_refused_connection_leaves_nothing_behind(server, monkeypatch):
     _, cache, _ = server
-    monkeypatch.setattr(datasets, "_ADDRESS", "http://127.0.0.1:9/data/")
+    monkeypatch.setattr(sources, "_ADDRESS", "http://127.0.0.1:9/data/")
     assert_download_fails(cache, "refused")
 
 
@@ -656,17 +656,17 @@ def test_a_full_disk_leaves_nothing_behind(server, monkeypatch):
 
 
 def test_the_addresses_are_pinned_and_the_sums_those_published():
-    assert datasets._ADDRESS.startswith(
+    assert sources._ADDRESS.startswith(
         "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/")
-    commit = datasets._ADDRESS.split("/")[-3]
+    commit = sources._ADDRESS.split("/")[-3]
     assert len(commit) == 40 and int(commit, 16)
-    for name in datasets._AUTHORS:
-        assert {f"{name}.txt", f"{name}_item2attributes.json"} <= set(datasets._SHA256)
+    for name in sources._AUTHORS:
+        assert {f"{name}.txt", f"{name}_item2attributes.json"} <= set(sources._SHA256)
     folder = os.environ.get("S3REC_DATA")
     if folder and os.path.exists(os.path.join(folder, "SHA256SUMS")):
         with open(os.path.join(folder, "SHA256SUMS")) as lines:
             published = {file: digest for digest, file in map(str.split, lines)}
-        assert datasets._SHA256.items() <= published.items()
+        assert sources._SHA256.items() <= published.items()
 
 
 def test_importing_the_data_loads_no_download_plotting_or_command_line_library():

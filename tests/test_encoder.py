@@ -16,7 +16,11 @@ from torch import nn
 
 import s3rec_mini as s3
 from s3rec_mini import encoder
-from s3rec_mini.encoder import Dropout, ModelConfig, S3Rec, packed
+from s3rec_mini.encoder import ModelConfig, S3Rec
+from s3rec_mini.tools import files
+from s3rec_mini.tools.dropout import Dropout
+from s3rec_mini.tools.fast import item_states, newest_states, packed
+from s3rec_mini.tools.files import load_weights
 
 SIZES = [  # hidden size, layers, heads, length
     pytest.param(8, 1, 1, 3, id="smallest"),
@@ -187,7 +191,7 @@ def test_states_of_the_newest_items_are_those_of_the_whole_pass(causal, training
     model = make_model().train(training)
     items = padded([10, 6, 1, 3], 10)
     states = model(items, causal=causal)
-    first, newest = model.newest_states(items, whole, causal)
+    first, newest = newest_states(model, items, whole, causal)
     assert first.shape == (whole, 10, 8) and newest.shape == (4 - whole, 8)
     ours = torch.cat([first.flatten(), newest.flatten()])
     expected = torch.cat([states[:whole].flatten(), states[whole:, -1].flatten()])
@@ -205,7 +209,7 @@ def test_states_of_items_alone_are_those_of_the_padded_pass(causal, training, le
     items = padded(lengths, 10)
     positions = items.flatten().nonzero().squeeze(1)
     states = model(items, causal=causal).flatten(0, 1)[positions]
-    ours = model.item_states(items, positions, causal)
+    ours = item_states(model, items, positions, causal)
     torch.testing.assert_close(ours, states)
     torch.testing.assert_close(gradients(model, weighed(ours, slice(None))),
                                gradients(model, weighed(states, slice(None))))
@@ -214,7 +218,7 @@ def test_states_of_items_alone_are_those_of_the_padded_pass(causal, training, le
 def test_items_alone_are_encoded_elsewhere_as_well():
     items = padded([10, 6], 10)
     positions = items.flatten().nonzero().squeeze(1)
-    states = make_model().to("meta").item_states(items.to("meta"), positions.to("meta"))
+    states = item_states(make_model().to("meta"), items.to("meta"), positions.to("meta"))
     assert states.shape == (16, 8) and states.device.type == "meta"
 
 
@@ -475,7 +479,7 @@ def test_weights_of_other_sizes_are_refused_and_the_first_is_named(saved):
         S3Rec.load(path)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"other\.pt does not fit .*first is speed, \(1,\) there"):
-        model.load_weights(before | {"speed": torch.ones(1)}, source="other.pt")
+        load_weights(model, before | {"speed": torch.ones(1)}, source="other.pt")
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 
@@ -502,7 +506,7 @@ def test_a_full_disk_leaves_the_old_file_as_it_was_and_no_other(saved, monkeypat
     other = make_model(num_items=400, hidden_size=32)
     with full_disk(), pytest.raises(OSError, match=r"cannot write .*model\.safetensors.*has room"):
         other.save(path)
-    monkeypatch.setattr(encoder.Path, "write_bytes", no_room)
+    monkeypatch.setattr(files.Path, "write_bytes", no_room)
     with pytest.raises(OSError, match=r"No space left on device.*nothing was changed"):
         other.save(path)
     assert path.read_bytes() == before
@@ -517,7 +521,7 @@ def test_an_interrupted_save_leaves_the_old_file_as_it_was_and_no_other(saved, m
         path.write_text("half a file")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(encoder.Path, "write_bytes", interrupted)
+    monkeypatch.setattr(files.Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.save(path)
     assert path.read_bytes() == before

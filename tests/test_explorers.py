@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 from conftest import make_data, make_model
-
 from s3rec_mini.explorers import explore_attention, explore_embeddings, explore_info_nce
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5], [3, 1, 2, 4, 9, 10]]

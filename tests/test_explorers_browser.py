@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_data, make_model
-
 from s3rec_mini.explorers import explore_attention, explore_embeddings, explore_info_nce
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

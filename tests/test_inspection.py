@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-
-from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
 from s3rec_mini.inspection import (
     attention_by_distance,
     attention_maps,
@@ -19,6 +17,8 @@ from s3rec_mini.inspection import (
     project_embeddings,
 )
 from s3rec_mini.plots import plot_attention, plot_embeddings, plot_history
+
+from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
 
 
 @pytest.fixture

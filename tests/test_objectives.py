@@ -29,6 +29,7 @@ from s3rec_mini.objectives import (
     softmax_loss,
     sp_loss,
 )
+from s3rec_mini.tools.fast import in_blocks
 
 ITEMS, ATTRIBUTES = 12, 4
 MASK = ITEMS + 1
@@ -438,8 +439,10 @@ def test_softmax_loss_counts_every_item_and_neither_padding_nor_mask():
     states = torch.randn(300, 8, generator=generator).double()  # more than it takes at a time
     items = torch.cat([torch.tensor([1, ITEMS]),
                        torch.randint(1, ITEMS + 1, (298,), generator=generator)])
-    loss = softmax_loss(model, states, items)
+    loss = softmax_loss(states @ model.item_vectors.T, items)
     assert loss.shape == (300,)
+    candidates = model.item_vectors.T
+    assert in_blocks(lambda s, i: softmax_loss(s @ candidates, i), states, items).allclose(loss)
     for state, item, got in zip(states, items, loss, strict=True):
         scores = [model.item_embedding.weight[i] @ state for i in range(1, ITEMS + 1)]
         expected = sum(score.exp() for score in scores).log() - scores[item - 1]

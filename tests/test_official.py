@@ -12,10 +12,10 @@ import torch
 from conftest import Bomb, full_disk, make_data, make_model
 from hypothesis import given
 from hypothesis import strategies as st
+from s3rec_mini.official import export_checkpoint, load_checkpoint, load_negatives
 
 import s3rec_mini as s3
 from s3rec_mini import official
-from s3rec_mini.official import export_checkpoint, load_checkpoint, load_negatives
 
 DATA = make_data([[1, 2, 3, 4], [5, 6, 7]], num_items=12)
 

@@ -35,6 +35,7 @@ from s3rec_mini import (
     sample_negatives,
     training,
 )
+from s3rec_mini.tools import devices
 
 BOTH = pytest.mark.parametrize("stage", STAGES)
 WEIGHTS = dict(aap=0.2, mip=1.0, map=1.0, sp=0.5)
@@ -611,8 +612,8 @@ def test_an_epoch_that_diverged_is_not_saved(stage, tmp_path, monkeypatch):
     name = {"pretrain": "pretraining_losses", "finetune": "finetuning_loss"}[stage]
     loss = getattr(training, name)
 
-    def infinite(*args):
-        value = loss(*args)
+    def infinite(*args, **settings):
+        value = loss(*args, **settings)
         return ({k: v * torch.inf for k, v in value.items()} if stage == "pretrain"
                 else value * torch.inf)
 
@@ -674,7 +675,7 @@ class LastOfThree:
 
 @BOTH
 def test_a_batch_smaller_than_the_number_of_processes_is_an_error(stage, monkeypatch):
-    monkeypatch.setattr(training, "Accelerator", LastOfThree)
+    monkeypatch.setattr(devices, "Accelerator", LastOfThree)
     run(stage, epochs=1, batch_size=20)  # enough for all
     with pytest.raises(ValueError, match=r"a batch of . sequences cannot be shared by 3 processes"):
         run(stage, epochs=1, batch_size=2)

@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from .encoder import S3Rec
+from ..encoder import S3Rec
 from .inspection import attention_maps
 
 __all__ = ["Explorer", "explore_attention", "explore_embeddings", "explore_info_nce"]
@@ -254,7 +254,7 @@ def _checked_grid(estimates: pd.DataFrame) -> tuple[pd.DataFrame, list, list]:
 
 def _part(name: str) -> str:
     """Read a file of ``data/explorers``."""
-    folder = resources.files(__package__) / "data" / "explorers"
+    folder = resources.files("s3rec_mini") / "data" / "explorers"
     return (folder / name).read_text(encoding="utf8")
 
 

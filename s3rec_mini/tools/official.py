@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .encoder import ModelConfig, S3Rec, replacing
+from ..encoder import ModelConfig, S3Rec
+from .files import load_weights, replacing
 
 __all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
 
@@ -75,7 +76,7 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
             f"attributes, {dataset.name} has {dataset.num_items} and {dataset.num_attributes}: "
             f"load the dataset that its name tells"
         )
-    model.load_weights(ours, source=path)
+    load_weights(model, ours, source=path)
     return model.eval()
 
 
@@ -154,7 +155,8 @@ def _names(model: S3Rec) -> dict[str, list[str]]:
     names = {}
     for parameter in model.state_dict():
         part, _, kind = parameter.rpartition(".")
-        names[parameter] = [f"{theirs}.{kind}" for theirs in parts[part]]
+        if part in parts:  # a fifth objective's head is no part of theirs
+            names[parameter] = [f"{theirs}.{kind}" for theirs in parts[part]]
     return names
 
 

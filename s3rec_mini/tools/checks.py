@@ -1,0 +1,121 @@
+"""What is refused at the doors, in words: tables, sequences, item ids, negatives.
+
+Public functions call these once; what they call in turn trusts them.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+__all__ = ["check_attribute_table", "check_attributes", "check_fit", "check_interactions",
+           "check_item_ids", "check_negatives", "checked_sequences"]
+
+
+def check_interactions(frame, user, item, time, min_count) -> None:
+    """Raise what `SequenceDataset.from_interactions` raises for a frame that it cannot read."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"frame must be a pandas DataFrame, not {type(frame).__name__}")
+    for column in (user, item, time):
+        if column not in frame.columns:
+            raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
+                             "which to read with user=, item= and time=")
+        if isinstance(frame[column], pd.DataFrame):
+            raise ValueError(f"the frame has several columns {column!r}: keep one of them")
+        if frame[column].isna().any():
+            raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
+                             f"such rows out with frame.dropna(subset=[{column!r}])")
+    if frame.empty:
+        raise ValueError("the frame has no rows")
+    kind = frame[time].dtype
+    if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind)):
+        raise ValueError(f"column {time!r} is {kind}, and text does not sort as time: convert it "
+                         "with pd.to_datetime (or pd.to_numeric)")
+    if min_count < 3:
+        raise ValueError(f"min_count must be 3 or more, not {min_count}: a user needs an item to "
+                         "train on, one to validate and one to test")
+
+
+def check_attribute_table(table) -> None:
+    """Raise ValueError unless `table` is what `SequenceDataset.item_attributes` must be."""
+    if not (torch.is_tensor(table) and table.dtype == torch.uint8 and table.ndim == 2
+            and table.shape[0] >= 3 and table.shape[1] >= 1 and table.device.type == "cpu"):
+        got = [str(getattr(table, field, "?")) for field in ("dtype", "shape", "device")]
+        raise ValueError("item_attributes must be a torch.uint8 tensor of (num_items + 2, "
+                         f"num_attributes + 1) on the CPU, with an item or more, not {got}")
+    if table[0].any() or table[-1].any() or table[:, 0].any() or (table > 1).any():
+        raise ValueError("item_attributes must hold 0 and 1, and only 0 in row 0 (padding), in the "
+                         "last row (mask) and in column 0: attribute ids start at 1")
+
+
+def checked_sequences(sequences, user_names, num_items) -> tuple[np.ndarray, ...]:
+    """Copy the sequences to read-only int64 views of one array, or say what is wrong first."""
+    if not len(sequences):
+        raise ValueError("a dataset needs one or more users")
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    for user, array in zip(user_names, arrays, strict=True):
+        if array.ndim != 1 or len(array) < 3:
+            raise ValueError(f"user {user!r} has a sequence of shape {array.shape}, but it takes 3 "
+                             "items to train on, validate and test: leave such users out")
+        if array.dtype.kind not in "iu":
+            raise ValueError(f"user {user!r} has a sequence of {array.dtype}, not of integers")
+    ends = np.cumsum([len(array) for array in arrays])
+    flat = np.concatenate([array.astype(np.int64) for array in arrays])  # (interactions,)
+    wrong = np.flatnonzero((flat < 1) | (flat > num_items))
+    if len(wrong):
+        row = int(np.searchsorted(ends, wrong[0], side="right"))
+        raise ValueError(
+            f"user {user_names[row]!r} has item id {flat[wrong[0]]} at position "
+            f"{wrong[0] - ends[row] + len(arrays[row])}, outside 1..{num_items} (0 is padding, "
+            f"{num_items + 1} the mask)")
+    flat.setflags(write=False)
+    return tuple(np.split(flat, ends[:-1]))
+
+
+def check_item_ids(model, item_ids: Tensor) -> None:
+    """Raise what `S3Rec.forward` raises for item ids that it cannot read."""
+    if item_ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"item_ids must be int64 or int32, not {item_ids.dtype}")
+    if item_ids.dim() != 2 or not 1 <= item_ids.shape[1] <= model.max_length:
+        raise ValueError(f"item_ids must be (B, L) with 1 <= L <= {model.max_length} "
+                         f"(max_length), not {tuple(item_ids.shape)}: keep the newest items of "
+                         f"longer sequences")
+    if item_ids.device.type != model.device.type:
+        raise ValueError(f"item_ids are on {item_ids.device}, the model on {model.device}: "
+                         f"use item_ids.to(model.device)")
+    if item_ids.device.type == "cpu" and item_ids.numel():
+        low, high = int(item_ids.min()), int(item_ids.max())
+        last = model.item_embedding.num_embeddings - 1
+        if low < 0 or high > last:
+            raise ValueError(f"item id {low if low < 0 else high} is outside 0…{last}: ids run "
+                             f"from 1 to {last - 1}, 0 pads and {last} masks")
+        if ((item_ids[:, :-1] != 0) & (item_ids[:, 1:] == 0)).any():
+            raise ValueError("item_ids have padding (0) after an item: pad on the left, so "
+                             "that the newest item stands last")
+
+
+def check_fit(model, data) -> None:
+    """Raise ValueError if an `S3Rec` was made for other numbers of items or attributes."""
+    for name in ("num_items", "num_attributes") if hasattr(model, "config") else ():
+        ours, theirs = getattr(model.config, name), getattr(data, name)
+        if ours != theirs:
+            raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
+                             f"ModelConfig.for_dataset(data)")
+
+
+def check_attributes(data, weights: dict[str, float]) -> None:
+    """Raise ValueError if objectives that learn from attributes are asked for where none are."""
+    if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
+        raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
+                         f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
+
+
+def check_negatives(negatives: np.ndarray, num_users: int, num_items: int) -> None:
+    """Raise ValueError unless negatives are item ids, (num_users, K)."""
+    if (negatives.ndim != 2 or len(negatives) != num_users or not negatives.size
+            or negatives.dtype.kind not in "iu"):
+        raise ValueError(f"negatives must be integers of shape ({num_users}, K), "
+                         f"not {negatives.dtype} {negatives.shape}")
+    if negatives.min() < 1 or negatives.max() > num_items:
+        raise ValueError(f"negatives must be item ids in 1…{num_items}, "
+                         f"found {negatives.min()}…{negatives.max()}")

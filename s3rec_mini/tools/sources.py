@@ -1,0 +1,163 @@
+"""Datasets by name, and the weights that ship: from the package, a folder or the network."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..datasets import SequenceDataset
+from ..encoder import S3Rec
+from .synthetic import dataset_of_ids
+
+__all__ = ["load_dataset", "load_model", "movielens_interactions"]
+
+DATA = resources.files("s3rec_mini") / "data"
+
+# The authors' repository has no licence: its files never ship here, but are downloaded by the
+# reader (as they stand at this commit) or read from a folder.
+_ADDRESS = ("https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/"
+            "2a81540ae18615d88ef88227b0c066e5b74781e5/data/")
+_AUTHORS = ("LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp")
+_SHA256 = {
+    "LastFM.txt": "9ded486adb5b0fe9dc761950afa0a9a05e93ff018992e0c52bf11afec529f802",
+    "LastFM_item2attributes.json":
+        "a4ccd678dc9ff6d43fe5073f491db5c9b02eb98dfa4f8c0382913a784be217ef",
+    "LastFM_sample.txt": "60194cc2e4fd1aa8b5dc8872e1f3af9c6abd09c39d478d3df9337cb97e6e2f0d",
+    "Beauty.txt": "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
+    "Beauty_item2attributes.json":
+        "129e40f67486f6877eff0f5318cfa8530ee8ac23d8b0d1de04e1bb7a2ba0b2d4",
+    "Toys_and_Games.txt": "176c680c688d497598c4a89a03b402c0fe78d795e5db335c2e78dd5f2d778a3f",
+    "Toys_and_Games_item2attributes.json":
+        "d371acd25101eedac04afc727626464b7acec770c4eda708705d51eb76eb1ad0",
+    "Sports_and_Outdoors.txt": "2a095e0648872beb9982408958290f5d655db5be2911c3756b5446de9f0b8de2",
+    "Sports_and_Outdoors_item2attributes.json":
+        "7fb10733ac4f1811384a52144cdefa7fcc7536fa80a7232c5da9bd789155c34b",
+    "Yelp.txt": "724b219106b81dd2349027da997334ddb6da9fe2f152ad6e0d97a93170f7caed",
+    "Yelp_item2attributes.json":
+        "f25acd5e1e680e0b22fd4e3f4fb6be4b2a7461e9222610616e3e1ee6702dd58d",
+}
+
+
+def load_dataset(name: str, folder: str | os.PathLike | None = None) -> SequenceDataset:
+    """Load a dataset by name.
+
+    Parameters
+    ----------
+    name : str
+        "movielens-small", which ships with the package, or one of the authors' (section 5.1):
+        "LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp".
+    folder : path, optional
+        Where the authors' files lie, else the folder that $S3REC_DATA names. If neither is given
+        they are downloaded once, with a progress bar, to the user's cache folder.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or a file in the folder that is corrupt or of another version.
+    FileNotFoundError
+        If the folder lacks a file.
+    OSError
+        If a download failed or was not what the authors published. No part of it is kept.
+    """
+    if name == "movielens-small":
+        return _movielens_small()
+    if name not in _AUTHORS:
+        known = {key.lower(): key for key in ("movielens-small", *_AUTHORS)}
+        close = [known[key] for key in difflib.get_close_matches(str(name).lower(), known, n=1)]
+        raise ValueError(f"there is no dataset {name!r}, only {', '.join(known.values())}."
+                         + "".join(f" Did you mean {key!r}?" for key in close))
+    lines = _fetch(f"{name}.txt", folder).read_text().splitlines()
+    lists = json.loads(_fetch(f"{name}_item2attributes.json", folder).read_text())
+    sequences = tuple(np.array(line.split()[1:], dtype=np.int64) for line in lines)  # users 1, 2, …
+    num_attributes = max(max(ids, default=0) for ids in lists.values())
+    table = torch.zeros(max(map(max, sequences)) + 2, num_attributes + 1, dtype=torch.uint8)
+    for item, ids in lists.items():
+        table[int(item), ids] = 1
+    return dataset_of_ids(name, sequences, table)
+
+
+def _fetch(file: str, folder: str | os.PathLike | None = None) -> Path:
+    """Find one of the authors' files, download it if no folder is named, check its sha256."""
+    folder = folder or os.environ.get("S3REC_DATA")
+    if not folder:
+        return _download(file)
+    path = Path(folder).expanduser() / file
+    if not path.is_file():
+        raise FileNotFoundError(f"{file} is not in {path.parent}, the folder given or named by "
+                                "S3REC_DATA: put it there, or give no folder to download it")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[file]:
+        raise ValueError(f"{path} is corrupt or another version, as its sha256 is not "
+                         f"{_SHA256[file]}: replace it by {_ADDRESS}{file}")
+    return path
+
+
+def _download(file: str) -> Path:
+    import pooch  # not at the top: `import s3rec_mini` loads no download library
+
+    cache = pooch.os_cache("s3rec-mini")
+    try:  # pooch writes to a temporary file, and renames it once the sum is right
+        return Path(pooch.retrieve(_ADDRESS + file, _SHA256[file], file, cache, progressbar=True))
+    except (OSError, ValueError) as error:  # all that requests raises is an OSError
+        raise OSError(
+            f"could not download {_ADDRESS}{file} to {cache}: {error}\nNothing of it was kept. "
+            "Check connection and disk and try again, or get the file by other means and name its "
+            "folder in S3REC_DATA") from error
+
+
+def movielens_interactions() -> pd.DataFrame:
+    """Read the ratings behind "movielens-small", in the order in which its sequences hold them.
+
+    That is time order, and by movieId (an arbitrary choice) within the same second. Seven ratings
+    without a title are left out. GroupLens's terms lie beside the file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        userId, movieId, rating (stars), timestamp (seconds since 1970), title, year and genres.
+    """
+    with (DATA / "movielens-small.csv.gz").open("rb") as stream:
+        frame = pd.read_csv(stream, compression="gzip").dropna(subset=["title"])
+    return frame.astype({"year": int}).sort_values(["timestamp", "movieId"], ignore_index=True)
+
+
+def _movielens_small() -> SequenceDataset:
+    frame = movielens_interactions()
+    films = frame.drop_duplicates("movieId").set_index("movieId")
+    attributes = pd.DataFrame({
+        "genre": films["genres"].where(films["genres"] != "(no genres listed)").str.split("|"),
+        "decade": (films["year"] // 10 * 10).astype(str) + "s",
+    }).explode("genre").reset_index()
+    data = SequenceDataset.from_interactions(
+        frame, "userId", "movieId", attributes=attributes, name="movielens-small")
+    films = films.loc[map(int, data.item_names[1:-1])]
+    names = films["title"] + " (" + films["year"].astype(str) + ")"
+    assert names.is_unique  # which titles without years are not
+    return replace(data, item_names=("[padding]", *names, "[mask]"))
+
+
+def load_model(name: str) -> S3Rec:
+    """Load weights that ship with the package, such as "movielens-small".
+
+    Each file lies in ``s3rec_mini/data`` beside a model card that names the command that
+    made it and the licence of its data.
+
+    Raises
+    ------
+    ValueError
+        If no weights of that name ship; the message lists those that do.
+    """
+    shipped = sorted(f.name.removesuffix(".safetensors") for f in DATA.iterdir()
+                     if f.name.endswith(".safetensors"))
+    if name not in shipped:
+        raise ValueError(f"no weights named {name!r} ship with s3rec_mini: there are {shipped}")
+    with resources.as_file(DATA / f"{name}.safetensors") as path:
+        return S3Rec.load(path)

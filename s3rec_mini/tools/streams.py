@@ -1,0 +1,18 @@
+"""Every stream of random numbers by name, so that no two parts of a run ever share one."""
+
+import numpy as np
+
+__all__ = ["STREAMS", "generator", "torch_seed"]
+
+STREAMS = {"pretraining batches": 1, "finetuning batches": 2, "test negatives": 3, "bootstrap": 4,
+           "dropout": 5, "users left out": 7}
+
+
+def generator(stream: str, *seeds: int) -> np.random.Generator:
+    """Return the generator of a stream: a pure function of its name, the run's seed and epoch."""
+    return np.random.default_rng([*seeds, STREAMS[stream]])
+
+
+def torch_seed(stream: str, *seeds: int) -> int:
+    """Return a seed for `torch.manual_seed`, by the same rule."""
+    return int(np.random.SeedSequence([*seeds, STREAMS[stream]]).generate_state(1)[0])

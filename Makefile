@@ -12,13 +12,19 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test book serve lab site pdf links lint assignments grade grades picture repository constraints clean
+.PHONY: help test test-book test-grading book serve lab site pdf links lint assignments grade grades picture repository constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: $(VENV)/.test $(VENV)/.grading ## run the package's tests (ARGS="-k name" for some of them)
-	$(BIN)/python -m pytest -q --ignore=tests/test_site.py $(ARGS)
+test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them, here and below)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+test-book: $(VENV)/.test $(VENV)/.book ## test the chapters, as files and as programs, and what comes with the package
+	$(BIN)/python -m pytest -q tests/book $(ARGS)
+
+test-grading: $(VENV)/.test $(VENV)/.grading ## test the assignments and their grading (needs bubblewrap)
+	$(BIN)/python -m pytest -q tests/grading $(ARGS)
 
 book: _build/.book ## execute the notebooks and render the book into _build/html
 	@echo "The book: _build/html/index.html"
@@ -30,8 +36,8 @@ serve: book ## read the book at http://localhost:8000 and build it again when a 
 lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab (as root: ARGS=--allow-root)
 	$(BIN)/jupyter lab book $(ARGS)
 
-site: book $(VENV)/.test ## test the built book in a browser (ARGS="-k search" for some of it)
-	$(BIN)/python -m pytest -q tests/test_site.py $(ARGS)
+site: book $(VENV)/.test $(VENV)/.site ## test the built book and the explorers in a browser (needs Chromium)
+	$(BIN)/python -m pytest -q tests/site $(ARGS)
 
 pdf: book ## print the whole book into _build/s3rec-mini.pdf (with Chromium)
 	@test -n '$(CHROMIUM)' || { echo "Chromium prints the book, and none was found: on Debian or Ubuntu,"\
@@ -63,7 +69,7 @@ lint: $(VENV)/.lint ## check code, spelling and choice of words, the citation fi
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 picture: $(VENV)/.test ## draw the README's picture again from the chapter it is taken from
-	$(BIN)/python book/_picture.py
+	$(BIN)/python book/_tools/picture.py
 
 repository: ## set the project's public address everywhere: make repository URL=https://github.com/you/s3rec-mini
 	@case '$(URL)' in \

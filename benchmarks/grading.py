@@ -27,7 +27,7 @@ import pandas as pd
 import typer
 
 from grading.course import ROOT, build
-from tests.submissions import (
+from grading.planted import (
     ATTACKED,
     automatic,
     blank,

@@ -13,9 +13,6 @@ from .collect import by_name
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "book" / "assignments"
-# Processes started from here import this package, and call alembic, which lies beside this Python.
-os.environ["PYTHONPATH"] = str(ROOT)
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 SEED_LINE = "COURSE_SEED = 2026"  # in the cell "setup" of every notebook
 
 CONFIG = """
@@ -87,7 +84,10 @@ class Course:
 
     def nbgrader(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a command of nbgrader's in a process of its own."""
+        # It imports this package, and calls alembic, which lies beside this Python.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = os.environ | {
+            "PYTHONPATH": str(ROOT), "PATH": path,
             "JUPYTER_CONFIG_DIR": str(self.folder / "config"), "JUPYTER_PLATFORM_DIRS": "1",
         }
         return subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=self.folder,

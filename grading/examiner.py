@@ -11,21 +11,18 @@ process, and what is patched there stays there.
 import ast
 import asyncio
 import json
-import os
 from pathlib import Path
 
 import nbformat
 import torch
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell, new_output
 from nbgrader.preprocessors import Execute
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Unicode
 
-from . import wire
+from . import sandbox, wire
 from .collect import by_name
-from .sandbox import SandboxedKernelManager
 
 ANSWER = "application/x-s3rec-answer+json"
 OUTPUT = 20 * 2**20  # bytes that a cell may print
@@ -63,10 +60,8 @@ class Examine(Execute):
         config=True)
 
     def __init__(self, **settings):
-        unsafe = os.environ.get("UNSANDBOXED") == "1"
-        manager = AsyncKernelManager if unsafe else SandboxedKernelManager
-        super().__init__(kernel_manager_class=manager, startup_timeout=BUSY, iopub_timeout=BUSY,
-                         **settings)
+        super().__init__(kernel_manager_class=sandbox.kernel_manager(), startup_timeout=BUSY,
+                         iopub_timeout=BUSY, **settings)
 
     def preprocess(self, nb, resources, km=None):
         """Run a submission; called by nbgrader."""

@@ -1,4 +1,8 @@
-"""What several test files share: small data, a model whose every weight matters, a full disk."""
+"""What several test files share: small data, a model whose every weight matters, a full disk.
+
+The package's tests lie in this folder (`make test`), others in folders below it: of the book as
+files and programs, of the grading, of the built site.
+"""
 
 import json
 import os
@@ -12,8 +16,13 @@ import venv
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+# Before torch is loaded, and for what tests start: models this small gain nothing from a second
+# thread, and beside other programs threads that wait for each other lose much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
 import torch
 from hypothesis import settings
 
@@ -106,7 +115,7 @@ def on_colab(tmp_path, wheel, monkeypatch):
     The wheel stands in for the project's address. The first cell has to fetch the package and no
     other library: everything else that is installed here is there, at versions that must stay.
     """
-    client = pytest.importorskip("nbclient", reason="needs the extra test")
+    client = pytest.importorskip("nbclient", reason="needs the extra book")
     interpreter, theirs, added = colab_machine(tmp_path)
     start_kernels_with(interpreter, tmp_path, monkeypatch)
     empty = tmp_path / "empty"

@@ -10,14 +10,14 @@ import threading
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
-SITE = Path(__file__).resolve().parents[1] / "_build" / "html"
+SITE = ROOT / "_build" / "html"
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html")
                if p.relative_to(SITE).parts[0] != "_static")
 FOLDER = SITE.as_uri() + "/"

@@ -210,8 +210,10 @@ class CommandLine(SphinxDirective):
 
 
 def setup(app):
-    # Kernels inherit this: no progress bars.
+    # Kernels inherit this: no progress bars; one thread, as models this small gain nothing from a
+    # second, and lose much beside other programs.
     os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # And this: pictures sharp on a screen of two dots a pixel; their widths are set by the page.
     os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))
     app.add_directive("command-line", CommandLine)

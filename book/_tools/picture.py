@@ -10,9 +10,9 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from PIL import Image, PngImagePlugin
 
-HERE = Path(__file__).resolve().parent
-CHAPTER, FIGURE = HERE / "training" / "pretraining.ipynb", "fig-four-questions"
-PICTURE = HERE / "picture.png"
+BOOK = Path(__file__).resolve().parents[1]
+CHAPTER, FIGURE = BOOK / "training" / "pretraining.ipynb", "fig-four-questions"
+PICTURE = BOOK / "picture.png"
 
 
 def source():

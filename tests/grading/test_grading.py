@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,9 +22,16 @@ from hypothesis import strategies as st
 pytest.importorskip("nbgrader", reason="needs the extra grading")
 nbformat = pytest.importorskip("nbformat")
 
+from conftest import ROOT, run  # noqa: E402
 from nbgrader.api import Gradebook  # noqa: E402
 from nbgrader.utils import is_grade  # noqa: E402
-from submissions import (  # noqa: E402
+
+from grading import sandbox, wire  # noqa: E402
+from grading.__main__ import submissions  # noqa: E402
+from grading.collect import by_name, grade_id, merged  # noqa: E402
+from grading.course import NOTEBOOKS, build  # noqa: E402
+from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
+from grading.planted import (  # noqa: E402
     ATTACKED,
     automatic,
     blank,
@@ -36,15 +42,8 @@ from submissions import (  # noqa: E402
     planted,
     solved,
 )
-
-from grading import sandbox, wire  # noqa: E402
-from grading.__main__ import submissions  # noqa: E402
-from grading.collect import by_name, grade_id, merged  # noqa: E402
-from grading.course import NOTEBOOKS, Course, build  # noqa: E402
-from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.tables import canvas_table, grade_table  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
 ASSIGNMENTS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 @pytest.fixture(scope="session")
@@ -106,12 +105,30 @@ def test_a_course_is_never_built_over_with_another_seed(tmp_path):
         build(tmp_path / "course", 2, notebooks=tmp_path)
 
 
-def test_a_student_may_be_enrolled_twice(tmp_path):
-    course = Course(tmp_path)
+def test_a_student_may_be_enrolled_twice(course):
     course.enrol({"ada", "bob"})
     course.enrol({"ada", "eve"})
     with Gradebook(course.gradebook) as gradebook:
-        assert {student.id for student in gradebook.students} == {"ada", "bob", "eve"}
+        names = [student.id for student in gradebook.students]
+    assert {"ada", "bob", "eve"} <= set(names) and len(names) == len(set(names))
+
+
+def test_importing_the_grader_leaves_the_environment_as_it_is(tmp_path):
+    script = ("import os; before = dict(os.environ); import grading.__main__\n"
+              "print(set(before.items()) ^ set(os.environ.items()))")
+    environment = {"HOME": str(tmp_path), "PATH": os.defpath}  # this process's is touched
+    assert run(sys.executable, "-c", script, cwd=ROOT, env=environment) == "set()\n"
+
+
+def test_there_is_no_sandbox_only_where_the_teacher_wants_none(monkeypatch):
+    monkeypatch.setenv("PATH", "")  # so that there can be none
+    monkeypatch.setenv("UNSANDBOXED", "0")
+    assert sandbox.kernel_manager() is sandbox.SandboxedKernelManager
+    with pytest.raises(OSError, match="bwrap is missing"):
+        sandbox.check()
+    monkeypatch.setenv("UNSANDBOXED", "1")
+    assert not issubclass(sandbox.kernel_manager(), sandbox.SandboxedKernelManager)
+    sandbox.check()
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)

@@ -23,6 +23,12 @@ LABELS = {"side": ["west", "east", "west", "east", "none"], "end": ["south"] * 2
 ESTIMATES = pd.DataFrame(
     [{"rho": rho, "K": K, "critic": critic, "value": rho / 4 + K / 1000 + 0.1 * (critic == "best")}
      for rho in (0.0, 0.6, 0.8) for K in (1, 3, 7) for critic in ("best", "sigma")])
+# The colours of a page, said outright: where none are, axe-core takes the ground for white, by
+# night too, and can judge no words.
+COLOURS = """
+    :root { color-scheme: light dark; color: #222832; background: #fff }
+    @media (prefers-color-scheme: dark) { :root { color: #ced6dd; background: #14181e } }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +56,8 @@ def path(explorers, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
     path.write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Explorers</title>'
-        '<meta name="viewport" content="width=device-width"><style>:root { color-scheme: light '
-        f"dark }}</style><main><h1>Explorers</h1>{twice}</main></html>", encoding="utf8")
+        f'<meta name="viewport" content="width=device-width"><style>{COLOURS}</style>'
+        f"<main><h1>Explorers</h1>{twice}</main></html>", encoding="utf8")
     return path
 
 

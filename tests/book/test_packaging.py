@@ -28,7 +28,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
-SOURCES = sorted((ROOT / "s3rec_mini").glob("*.py"))
+SOURCES = sorted((ROOT / "s3rec_mini").rglob("*.py"))
 
 
 def requirements(*lines):
@@ -124,7 +124,7 @@ def test_the_pinned_versions_exist_for_other_pythons(python, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_module_parses_as_python_3_10(path):
     ast.parse(path.read_text(encoding="utf8"), path.name, feature_version=(3, 10))
 
@@ -191,6 +191,14 @@ def test_importing_the_package_pulls_in_no_plotting_cli_or_download_library():
     assert run(sys.executable, "-c", script, env=clean_environment()).strip() == "[]"
 
 
+def test_importing_the_package_leaves_the_number_of_threads_to_the_user():
+    script = ("import importlib, pkgutil, torch\ntorch.set_num_threads(3)\nimport s3rec_mini\n"
+              "for module in pkgutil.walk_packages(s3rec_mini.__path__, 's3rec_mini.'):\n"
+              "    importlib.import_module(module.name)\n"
+              "print(torch.get_num_threads())")
+    assert run(sys.executable, "-c", script, env=clean_environment()).strip() == "3"
+
+
 # ---- what it says of itself
 
 
@@ -205,7 +213,7 @@ def test_the_repository_address_is_the_same_everywhere():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf8"))
     assert config["repository"]["url"] == ADDRESS
     assert citation["repository-code"] == ADDRESS
-    cell = (ROOT / "book" / "_first_cell.py").read_text(encoding="utf8")
+    cell = (ROOT / "book" / "_tools" / "first_cell.py").read_text(encoding="utf8")
     assert re.findall(r'"git\+(\S+?)"', cell) == [ADDRESS]
     placeholder = "https://" + "example.org/s3rec-mini"  # in two pieces, so that `make` leaves it
     pages = [*(ROOT / "book").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
@@ -266,7 +274,7 @@ def test_what_the_front_pages_point_to_is_there(name):
 
 
 def test_the_readmes_picture_is_what_the_chapter_draws():
-    spec = util.spec_from_file_location("picture", ROOT / "book" / "_picture.py")
+    spec = util.spec_from_file_location("picture", ROOT / "book" / "_tools" / "picture.py")
     made_by = util.module_from_spec(spec)
     spec.loader.exec_module(made_by)
     with Image.open(made_by.PICTURE) as picture:
@@ -280,16 +288,16 @@ def test_the_readmes_picture_is_what_the_chapter_draws():
 def test_make_help_lists_every_target():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
     targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()
-    listed = re.findall(r"^make (\w+) +\S", run("make", "help", cwd=ROOT), re.MULTILINE)
+    listed = re.findall(r"^make ([a-z-]+) +\S", run("make", "help", cwd=ROOT), re.MULTILINE)
     assert sorted(listed) == sorted(targets)
     for name in ("README.md", "CONTRIBUTING.md", "book/index.md"):
-        code = re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / name).read_text(), re.MULTILINE)
+        code = re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / name).read_text(), re.MULTILINE)
         assert set(code) <= set(targets), name
 
 
 def test_the_workflows_run_what_the_makefile_offers():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
-    targets = re.findall(r"^([a-z]+):", makefile, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
     paths = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
     assert [path.name for path in paths] == ["book.yml", "links.yml", "test.yml"]
     for path in paths:
@@ -302,3 +310,19 @@ def test_the_workflows_run_what_the_makefile_offers():
         assert ours and all(command[0] == "make" and command[1] in targets for command in ours)
     matrix = yaml.safe_load(paths[-1].read_text(encoding="utf8"))["jobs"]["test"]["strategy"]
     assert tuple(matrix["matrix"]["python"]) == PYTHONS
+
+
+def test_every_test_is_run_by_a_target_and_every_check_on_the_machines():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf8")
+    rules = re.findall(r"^([a-z-]+):.*\n\t\S+ -m pytest -q (tests/\w+ )?\$\(ARGS\)$", makefile,
+                       re.MULTILINE)
+    run_by = {(folder or "tests").strip(): target for target, folder in rules}
+    assert set(run_by) == {
+        path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert PYPROJECT["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests/test_*.py"]
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf8")
+    workflows = (path.read_text(encoding="utf8")
+                 for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    for text in (steps, "\n".join(workflows)):
+        called = re.findall(r" make ([a-z-]+)$", text, re.MULTILINE)
+        assert {*run_by.values(), "book", "lint"} <= set(called)

@@ -1,10 +1,12 @@
 """S3-Rec: self-supervised sequential recommendation, small enough to be read in an evening.
 
-The book that builds this package step by step is its manual. `plots` and the command line are
-imported only when asked for, so that a training job loads no plotting library.
+The book that builds this package step by step is its manual. `plots` imports matplotlib when it
+draws, and the command line is imported when asked for: a training job loads no plotting library.
 """
 
-from . import explorers, inspection, official
+import sys
+
+from . import official
 from .batches import FinetuneBatch, PretrainBatch, finetuning_batches, pretraining_batches
 from .datasets import SequenceDataset, load_dataset, planted_structure
 from .encoder import ModelConfig, S3Rec, load_model
@@ -19,8 +21,12 @@ from .evaluation import (
     recommend,
     sample_negatives,
 )
+from .looking import explorers, inspection, plots
 from .objectives import finetuning_loss, info_nce, pretraining_losses
 from .training import FinetuneConfig, PretrainConfig, finetune, pretrain
+
+for _looking in (explorers, inspection, plots):  # `import s3rec_mini.plots` works as well
+    sys.modules[_looking.__name__.replace(".looking", "")] = _looking
 
 __version__ = "0.1.0"
 
@@ -48,6 +54,7 @@ __all__ = [
     "official",
     "per_user_metrics",
     "planted_structure",
+    "plots",
     "pretrain",
     "pretraining_batches",
     "pretraining_losses",

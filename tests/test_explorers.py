@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import make_data, make_model
 
-from s3rec_mini.explorers import explore_attention, explore_embeddings, explore_info_nce
+from s3rec_mini.looking.explorers import explore_attention, explore_embeddings, explore_info_nce
 
 SEQUENCES = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5], [3, 1, 2, 4, 9, 10]]
 HOSTILE = ["</script><b>bold</b>", '"><img src=x onerror=alert(1)>', "<!-- & ' \\u003c"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import make_data, make_model
 
-from s3rec_mini.explorers import explore_attention, explore_embeddings, explore_info_nce
+from s3rec_mini.looking.explorers import explore_attention, explore_embeddings, explore_info_nce
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),

@@ -11,14 +11,14 @@ import torch
 from matplotlib.colors import to_hex
 
 from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
-from s3rec_mini.inspection import (
+from s3rec_mini.looking.inspection import (
     attention_by_distance,
     attention_maps,
     nearest_items,
     probe_attributes,
     project_embeddings,
 )
-from s3rec_mini.plots import plot_attention, plot_embeddings, plot_history
+from s3rec_mini.looking.plots import plot_attention, plot_embeddings, plot_history
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
-SOURCES = sorted((ROOT / "s3rec_mini").glob("*.py"))
+SOURCES = sorted((ROOT / "s3rec_mini").rglob("*.py"))
 
 
 def requirements(*lines):
@@ -189,6 +189,19 @@ def test_importing_the_package_pulls_in_no_plotting_cli_or_download_library():
     unwanted = ("matplotlib", "seaborn", "typer", "pooch", "requests", "sklearn", "IPython")
     script = f"import sys, s3rec_mini; print([n for n in {unwanted} if n in sys.modules])"
     assert run(sys.executable, "-c", script, env=clean_environment()).strip() == "[]"
+
+
+@pytest.mark.parametrize("room, name", [
+    ("inspection", "attention_maps"), ("plots", "plot_attention"),
+    ("explorers", "explore_attention")])
+@pytest.mark.parametrize("line", [
+    "import s3rec_mini.{0} as seen", "from s3rec_mini import {0} as seen",
+    "import s3rec_mini as s3; seen = s3.{0}",
+    "from s3rec_mini.{0} import {1}; import sys; seen = sys.modules[{1}.__module__]"])
+def test_the_short_paths_lead_to_the_rooms_of_looking(line, room, name):
+    script = f"{line.format(room, name)}\nprint(seen.__name__, seen.{name}.__name__)"
+    printed = run(sys.executable, "-c", script, env=clean_environment()).split()
+    assert printed[0].startswith(f"s3rec_mini.looking.{room}") and printed[1] == name
 
 
 # ---- what it says of itself

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .encoder import S3Rec
-from .evaluation import evaluating
+from ..encoder import S3Rec
+from ..evaluation import evaluating
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "probe_attributes",
            "project_embeddings"]

@@ -1,7 +1,7 @@
 """Pictures that answer the reader: attention, a map of embeddings, InfoNCE against the truth.
 
 Each is one piece of HTML that shows itself in Jupyter, Colab and the book. It holds its numbers as
-JSON, a short script from the folder ``data/explorers``, and, for where no script runs, the first
+JSON, a short script from this folder, and, for where no script runs, the first
 picture, the same in words, and a table. It asks no library and no network for anything.
 """
 
@@ -15,8 +15,8 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from .encoder import S3Rec
-from .inspection import attention_maps
+from ...encoder import S3Rec
+from ..inspection import attention_maps
 
 __all__ = ["Explorer", "explore_attention", "explore_embeddings", "explore_info_nce"]
 
@@ -35,7 +35,7 @@ class Explorer:
     Attributes
     ----------
     kind : str
-        Names its script in ``data/explorers``: "attention", "embeddings" or "info_nce".
+        Names its script beside this file: "attention", "embeddings" or "info_nce".
     about : str
         A title and what to do, in a sentence or two.
     numbers : dict
@@ -253,8 +253,8 @@ def _checked_grid(estimates: pd.DataFrame) -> tuple[pd.DataFrame, list, list]:
 
 
 def _part(name: str) -> str:
-    """Read a file of ``data/explorers``."""
-    folder = resources.files(__package__) / "data" / "explorers"
+    """Read a file of this folder."""
+    folder = resources.files(__package__)
     return (folder / name).read_text(encoding="utf8")
 
 

@@ -1,12 +1,15 @@
 """Pictures of what `inspection` and the training histories hold. Each draws on one Axes."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["plot_attention", "plot_embeddings", "plot_history"]
 
@@ -31,7 +34,9 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None) -> Axe
     weights = np.asarray(weights)
     if weights.shape != (len(names), len(names)):
         raise ValueError(f"weights must be (L, L) for L = {len(names)} names, not {weights.shape}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
+    import seaborn as sns  # when something is drawn: training loads no plotting library
+
+    ax = ax or _new_axes()
     sns.heatmap(weights, vmin=0, cmap="viridis", square=True, xticklabels=names, yticklabels=names,
                 cbar_kws={"label": "attention weight"}, ax=ax)
     ax.set(xlabel="looks at (key)", ylabel="position (query)")
@@ -61,7 +66,9 @@ def plot_embeddings(points, labels: Sequence[str], names: dict[int, str] | None 
     points = np.asarray(points)
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must be (N, 2) for N = {len(labels)} labels, not {points.shape}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
+    import seaborn as sns  # when something is drawn: training loads no plotting library
+
+    ax = ax or _new_axes()
     sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=list(labels), s=14, linewidth=0,
                     palette="colorblind", ax=ax)
     for row, name in (names or {}).items():
@@ -92,10 +99,16 @@ def plot_history(history: list[dict], columns: Sequence[str] = ("loss",),
     missing = [column for column in columns if column not in frame]
     if missing:
         raise ValueError(f"the history has no {missing}, only {list(frame)}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
+    ax = ax or _new_axes()
     for column in columns:
         ax.plot(frame["epoch"] + 1, frame[column], marker=".", label=column)
     ax.set(xlabel="epoch", ylabel=columns[0] if len(columns) == 1 else "loss")
     if len(columns) > 1:
         ax.legend()
     return ax
+
+
+def _new_axes() -> Axes:
+    import matplotlib.pyplot as plt
+
+    return plt.figure(layout="constrained").add_subplot()

@@ -5,7 +5,6 @@ this order: `datasets`, `batches`, `encoder`, `objectives`, `training`, `evaluat
 what they stand on and what is done with them, `looking` what shows a trained model.
 """
 
-import importlib.util
 import sys
 
 from .datasets import SequenceDataset
@@ -40,8 +39,7 @@ from .evaluation import (
 from .tools.recommend import PopRec, recommend
 from .tools.experiments import load_results
 from .tools import official
-from .looking import inspection
-from .looking import explorers
+from .looking import inspection, plots, explorers
 
 __version__ = "0.1.0"
 
@@ -59,16 +57,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _lazily(name: str):
-    """Return a module that is loaded when it is first used: a training job draws nothing."""
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-plots = _lazily("s3rec_mini.looking.plots")
 # The names under which the first edition had them: `from s3rec_mini.plots import …` works too.
 for _name, _module in dict(official=official, inspection=inspection, plots=plots,
                            explorers=explorers).items():

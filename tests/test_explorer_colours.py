@@ -4,7 +4,6 @@ import re
 
 import pandas as pd
 import pytest
-
 from s3rec_mini.explorers import explore_info_nce
 
 PAGES = {  # what the text and the ground of a page are

@@ -1,24 +1,17 @@
-"""Inspection and plots: numbers that a loop gives too, pictures that show what they are given."""
+"""Inspection: numbers that a loop gives too."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
-from s3rec_mini.inspection import (
+
+from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
+from s3rec_mini.looking.inspection import (
     attention_by_distance,
     attention_maps,
     nearest_items,
     probe_attributes,
     project_embeddings,
 )
-from s3rec_mini.plots import plot_attention, plot_embeddings, plot_history
-
-from s3rec_mini import ModelConfig, S3Rec, load_dataset, planted_structure
 
 
 @pytest.fixture
@@ -30,12 +23,6 @@ def model():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))
     return model
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    yield
-    plt.close("all")
 
 
 ITEMS = [3, 1, 4, 15, 9]
@@ -336,76 +323,3 @@ def test_vectors_that_cannot_be_probed_are_an_error(spoil, complaint):
     vectors, table = planted()
     with pytest.raises(ValueError, match=complaint):
         probe_attributes(spoil(vectors), table)
-
-
-# Pictures
-
-
-def test_the_picture_of_attention_shows_the_weights_and_names(model):
-    weights = attention_maps(model, ITEMS)[0, 1]
-    names = [f"film {i}" for i in ITEMS]
-    ax = plot_attention(weights, names)
-    drawn = np.asarray(ax.collections[0].get_array()).reshape(5, 5)
-    assert drawn == pytest.approx(weights.numpy())
-    for axis in (ax.get_xticklabels(), ax.get_yticklabels()):
-        assert [label.get_text() for label in axis] == names
-    assert "key" in ax.get_xlabel() and "query" in ax.get_ylabel()
-    assert ax.yaxis_inverted()  # the first query on top, as a matrix is written
-    assert any(other.get_ylabel() == "attention weight" for other in ax.figure.axes)
-    ax.figure.canvas.draw()
-
-
-def test_the_picture_of_embeddings_shows_each_point_in_the_colour_of_its_label():
-    points, labels = np.random.default_rng(0).normal(size=(6, 2)), list("abacab")
-    ax = plot_embeddings(points, labels, names={4: "Heat (1995)"})
-    drawn = ax.collections[0]
-    assert np.asarray(drawn.get_offsets()) == pytest.approx(points)
-    colours = [to_hex(colour) for colour in drawn.get_facecolors()]
-    assert len(dict.fromkeys(zip(labels, colours, strict=True))) == len(set(colours)) == 3
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b", "c"]
-    text, = ax.texts
-    assert text.get_text() == "Heat (1995)" and text.xy == pytest.approx(points[4])
-    assert ax.get_xlabel() and ax.get_ylabel()
-    ax.figure.canvas.draw()
-
-
-HISTORY = [{"epoch": e, "loss": 3.0 - e, "mip": 1.0 / (e + 1), "validation": {"MRR": 0.1 * e}}
-           for e in range(3)]
-
-
-def test_the_picture_of_a_history_is_its_columns_against_the_epoch():
-    ax = plot_history(HISTORY)
-    line, = ax.lines
-    assert line.get_xdata().tolist() == [1, 2, 3] and line.get_ydata().tolist() == [3, 2, 1]
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_legend()) == ("epoch", "loss", None)
-    ax = plot_history(HISTORY, ["validation.MRR"])
-    assert ax.lines[0].get_ydata() == pytest.approx([0, 0.1, 0.2])
-    assert ax.get_ylabel() == "validation.MRR"
-    ax = plot_history(HISTORY, ["loss", "mip"])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["loss", "mip"]
-    assert ax.lines[1].get_ydata() == pytest.approx([1, 1 / 2, 1 / 3])
-    ax.figure.canvas.draw()
-
-
-def test_pictures_are_drawn_on_the_axes_given_or_on_new_ones():
-    for draw in (lambda ax: plot_attention(np.eye(2), "ab", ax),
-                 lambda ax: plot_embeddings(np.eye(2), "ab", ax=ax),
-                 lambda ax: plot_history(HISTORY, ax=ax)):
-        _, ax = plt.subplots()
-        assert draw(ax) is ax
-        first, second = draw(None), draw(None)
-        assert first.figure is not second.figure
-
-
-@pytest.mark.parametrize("draw, complaint", [
-    (lambda: plot_attention(np.ones((2, 3)), "ab"), r"\(L, L\) for L = 2 names, not \(2, 3\)"),
-    (lambda: plot_attention(np.eye(3), "ab"), r"L = 2 names, not \(3, 3\)"),
-    (lambda: plot_embeddings(np.ones((3, 2)), "ab"), r"N = 2 labels, not \(3, 2\)"),
-    (lambda: plot_embeddings(np.ones((2, 3)), "ab"), r"\(N, 2\) for N = 2 labels, not \(2, 3\)"),
-    (lambda: plot_history([]), "no .*loss"),
-    (lambda: plot_history(HISTORY, ["loss", "accuracy"]), "no .*accuracy.*only .*validation.MRR"),
-])
-def test_what_cannot_be_drawn_is_an_error_before_a_figure_is_opened(draw, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        draw()
-    assert not plt.get_fignums()

@@ -1,0 +1,1 @@
+"""Looking at a trained model: numbers (`inspection`), pictures (`plots`, `explorers`)."""

@@ -1,18 +1,79 @@
-"""Pictures of what `inspection` and the training histories hold. Each draws on one Axes."""
+"""Pictures of what `inspection`, training and evaluation return, in the book's style.
 
-from collections.abc import Sequence
+A thing has the same colour in every picture (`COLOURS`). Each function draws on one Axes, given or
+new, and returns it, so that all of matplotlib remains at hand. Matplotlib and seaborn are imported
+when something is drawn: importing this module costs a training job nothing.
+"""
 
-import matplotlib.pyplot as plt
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.axes import Axes
 
-__all__ = ["plot_attention", "plot_embeddings", "plot_history"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
+           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals", "plot_ranks",
+           "plot_views", "style"]
+
+#: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
+COLOURS = {
+    "item": "#3b7dd8", "positive": "#2f855a", "negative": "#cf5a0a", "mask": "#cccccc",
+    "pretrained": "#3b7dd8", "shipped": "#3b7dd8", "S3-Rec": "#3b7dd8",
+    "scratch": "#8a8a8a", "SASRec": "#8a8a8a",
+    "released": "#c0921e", "paper": "#9e0346", "infonce": "#5e229a",
+    "train": "#a3e3f2", "validation": "#57b5cb", "test": "#1c5a67",
+}
+#: The colours of what has no name above, genres say, in this order; the explorers' six.
+KINDS = ("#2b9085", "#c8473a", "#9163d4", "#b07d10", "#3f80da", "#808080")
+GREY = "#6b6b6b"  # of reference lines
 
 
-def plot_attention(weights, names: Sequence[str], ax: Axes | None = None) -> Axes:
+@contextmanager
+def style():
+    """Draw in the book's style: ``with plots.style(): fig, ax = plt.subplots()``."""
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(Path(__file__).with_name("book.mplstyle")):
+        yield
+
+
+def _new_axes(height: float = 3.4) -> Axes:
+    """Open a figure as wide as a phone and `height` inches high."""
+    import matplotlib.pyplot as plt
+
+    return plt.figure(figsize=(5, height), layout="compressed").add_subplot()
+
+
+def _legend_above(ax: Axes, **settings) -> None:
+    """Write what the colours mean above the picture, where nothing is drawn."""
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), columnspacing=1, **settings)
+
+
+def _colours(names: Iterable[Hashable]) -> dict[Hashable, str]:
+    """Give each name its colour, or the next one that means nothing else."""
+    free = itertools.cycle(KINDS)
+    return {name: COLOURS.get(name) or next(free) for name in dict.fromkeys(names)}
+
+
+# ---- attention
+
+
+@style()
+def plot_attention(weights, names: Sequence[str], ax: Axes | None = None,
+                   end: float | None = None, bar: bool = True) -> Axes:
     """Draw the attention of one head as a square: a row for each query, a column for each key.
+
+    Columns are the rows' names by number. What gets no weight at all, the future under a causal
+    mask, stays empty.
 
     Parameters
     ----------
@@ -22,6 +83,10 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None) -> Axe
         L names, oldest first.
     ax : Axes, optional
         Where to draw; a new figure by default.
+    end : float, optional
+        The weight at which the scale of colours ends; by default the largest.
+    bar : bool
+        Whether the scale is drawn beside.
 
     Raises
     ------
@@ -31,53 +96,198 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None) -> Axe
     weights = np.asarray(weights)
     if weights.shape != (len(names), len(names)):
         raise ValueError(f"weights must be (L, L) for L = {len(names)} names, not {weights.shape}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
-    sns.heatmap(weights, vmin=0, cmap="viridis", square=True, xticklabels=names, yticklabels=names,
-                cbar_kws={"label": "attention weight"}, ax=ax)
-    ax.set(xlabel="looks at (key)", ylabel="position (query)")
+    ax = ax or _new_axes()
+    end = weights.max() if end is None else end
+    square = ax.imshow(np.ma.masked_equal(weights, 0), vmin=0, vmax=end, cmap="viridis")
+    places = range(1, len(names) + 1)
+    ax.set_xticks(range(len(names)), places)
+    ax.set_yticks(range(len(names)), [f"{name} {t}" for name, t in zip(names, places, strict=True)])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set(xlabel="is looked at (key)", ylabel="looks (query)")
+    if bar:
+        _scale_of_colours(square, ax, weights.max() > end)
     return ax
 
 
-def plot_embeddings(points, labels: Sequence[str], names: dict[int, str] | None = None,
-                    ax: Axes | None = None) -> Axes:
-    """Draw embeddings in the plane, coloured by label.
+def _scale_of_colours(square, axes, beyond: bool, **place) -> None:
+    """Draw the scale; it has a tip if weights lie beyond its end."""
+    square.figure.colorbar(square, ax=axes, label="attention weight", shrink=0.8,
+                           extend="max" if beyond else "neither", **place)
+
+
+@style()
+def plot_attention_grid(maps: Mapping[str, np.ndarray], names: Sequence[str], columns: int = 2,
+                        end: float | None = None) -> Figure:
+    """Draw several heads beside one another, on one scale of colours.
+
+    Parameters
+    ----------
+    maps : mapping of str to array or Tensor
+        Titles, and (L, L) weights for each.
+    names : sequence of str
+        L names, oldest first.
+    columns : int
+        How many squares stand side by side.
+    end : float, optional
+        The weight at which the scale of colours ends; by default the largest of all.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many names as positions.
+    """
+    import matplotlib.pyplot as plt
+
+    drawn = np.stack([np.asarray(weights) for weights in maps.values()])  # (maps, L, L)
+    if drawn.shape[1:] != (len(names), len(names)):
+        raise ValueError(f"maps must be (L, L) for L = {len(names)} names, not {drawn.shape[1:]}")
+    end = drawn.max() if end is None else end
+    rows = -(-len(maps) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(5, 1.2 + 3.2 * rows / columns), sharex=True,
+                             sharey=True, squeeze=False, layout="compressed")
+    for ax, title, weights in itertools.zip_longest(axes.flat, maps, drawn):
+        if title is None:
+            ax.axis("off")
+            continue
+        plot_attention(weights, names, ax, end, bar=False)
+        ax.set(title=title, xlabel="", ylabel="")
+    fig.supxlabel("is looked at (key)")
+    fig.supylabel("looks (query)")
+    _scale_of_colours(axes[0, 0].images[0], axes, drawn.max() > end, location="top", aspect=30)
+    return fig
+
+
+@style()
+def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame],
+                               ax: Axes | None = None) -> Axes:
+    """Draw how attention falls with the distance, a line for each layer and model.
+
+    A line is the mean over the heads and queries of the frame; dotted is what equal weights would
+    give.
+
+    Parameters
+    ----------
+    frames : DataFrame or mapping of str to DataFrame
+        From `inspection.attention_by_distance`, of one model or of several by name; all keys of
+        some queries, such as ``frame[frame["query"] == 20]``, may be chosen.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    named = frames if isinstance(frames, Mapping) else {"": frames}
+    frame = pd.concat(named, names=["model"]).reset_index("model")
+    keys = frame.groupby(["model", "layer", "head", "query"])["weight"].transform("size")
+    weight, equal = (each.pivot_table("weight", "distance", ["model", "layer"])
+                     for each in (frame, frame.assign(weight=1 / keys)))
+    colours = _colours(named) if len(named) > 1 else {name: COLOURS["item"] for name in named}
+    last = list(named)[-1]
+    ax = ax or _new_axes()
+    for model, colour in colours.items():
+        dashed = itertools.cycle(("-", "--", "-."))
+        for (layer, line), dashes in zip(weight[model].items(), dashed, strict=False):
+            label = f"{model}, layer {layer}" if model else f"layer {layer}"
+            ax.plot(line.dropna(), dashes, color=colour, label=label)
+        even = equal[model].iloc[:, 0].dropna()  # the same in every layer
+        ax.plot(even, ":", color=GREY, label="equal weights" if model == last else "_")
+    ax.set(ylim=(0, None), xlabel="steps back from the item that looks",
+           ylabel="mean attention weight")
+    ax.locator_params(axis="x", integer=True)
+    _legend_above(ax, ncols=min(len(named) + 1, 3))
+    return ax
+
+
+# ---- embeddings
+
+
+@style()
+def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = None,
+                    ax: Axes | None = None, title: str | None = None, log: bool = False) -> Axes:
+    """Draw embeddings in the plane, coloured by a label or a number.
 
     Parameters
     ----------
     points : float array
         (N, 2), such as `inspection.project_embeddings` returns.
-    labels : sequence of str
-        N labels; a colour each, in the order of first appearance.
-    names : dict of int to str, optional
+    labels : sequence of str or of numbers
+        N labels of at most six kinds, or N numbers. Kinds have their colours in the order of first
+        appearance, or of the categories of a ``pandas.Categorical``.
+    names : mapping of int to str, optional
         Text to write beside some of the N points.
     ax : Axes, optional
         Where to draw; a new figure by default.
+    title : str, optional
+        What the labels are, written above them.
+    log : bool
+        Whether the colours of numbers follow their logarithm.
 
     Raises
     ------
     ValueError
-        If there are not as many labels as points.
+        If there are not as many labels as points, or too many kinds.
     """
-    points = np.asarray(points)
+    points, labels = np.asarray(points), pd.Series(
+        labels if hasattr(labels, "dtype") else list(labels)).reset_index(drop=True)
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must be (N, 2) for N = {len(labels)} labels, not {points.shape}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
-    sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=list(labels), s=14, linewidth=0,
-                    palette="colorblind", ax=ax)
+    if pd.api.types.is_numeric_dtype(labels):
+        ax = ax or _new_axes()
+        dots = ax.scatter(*points.T, c=labels, norm="log" if log else None, s=6, linewidth=0)
+        ax.figure.colorbar(dots, ax=ax, label=title, shrink=0.8, format="%g")
+    else:
+        ax = _dots_of_kinds(points, labels, ax, title)
     for row, name in (names or {}).items():
-        ax.annotate(name, points[row], xytext=(4, 2), textcoords="offset points", fontsize=8)
+        _write_beside(ax, points[row], name, _leftwards(points, row, list(names)))
     ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
     return ax
 
 
-def plot_history(history: list[dict], columns: Sequence[str] = ("loss",),
-                 ax: Axes | None = None) -> Axes:
-    """Draw columns of a training history against the epoch.
+def _dots_of_kinds(points: np.ndarray, labels: pd.Series, ax: Axes | None,
+                   title: str | None) -> Axes:
+    """Draw a dot for each point in the colour of its kind, and above them what the colours mean."""
+    import seaborn as sns
+
+    kinds = labels.cat.categories if labels.dtype == "category" else labels.unique()
+    if len(kinds) > len(KINDS):
+        raise ValueError(f"there are {len(kinds)} kinds of labels, but only {len(KINDS)} colours "
+                         'can be told apart: call the rarer kinds "other"')
+    ax = ax or _new_axes()
+    sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=labels, hue_order=list(kinds), ax=ax, s=14,
+                    linewidth=0, palette=KINDS[:len(kinds)])
+    _legend_above(ax, ncols=3, title=title, handletextpad=0.1)
+    return ax
+
+
+def _leftwards(points: np.ndarray, row: int, named: list[int]) -> bool:
+    """Say whether a name stands left of its point: at the right edge, or before another name."""
+    width, height = np.ptp(points, axis=0)
+    right, up = (points[named] - points[row]).T
+    taken = (right > 0) & (right < 0.3 * width) & (np.abs(up) < 0.05 * height)
+    return taken.any() or points[row, 0] > points[:, 0].max() - 0.2 * width
+
+
+def _write_beside(ax: Axes, point: np.ndarray, name: str, leftwards: bool) -> None:
+    """Ring a point and write its name beside it, legible over other dots."""
+    from matplotlib.patheffects import withStroke
+
+    ax.plot(*point, "o", markersize=7, markerfacecolor="none", color=GREY)
+    ax.annotate(name, point, xytext=(-6 if leftwards else 6, 4), textcoords="offset points",
+                ha="right" if leftwards else "left", fontsize=9, weight="bold",
+                path_effects=[withStroke(linewidth=3, foreground="white")])
+
+
+# ---- training and evaluation
+
+
+@style()
+def plot_history(runs, columns: Sequence[str] = ("loss",), ax: Axes | None = None) -> Axes:
+    """Draw columns of training histories against the epoch, a line for each run.
 
     Parameters
     ----------
-    history : list of dict
-        From `pretrain` or `finetune`.
+    runs : history, or mapping of str to one history or a list of them
+        A history is what `pretrain` or `finetune` returns, or the columns of a results file
+        (``load_results(…)["scratch-pairwise"][0]["finetuning_history"]``). Runs of one name, its
+        seeds, have one colour.
     columns : sequence of str
         Which numbers; "validation.MRR" reads the MRR of the validation metrics.
     ax : Axes, optional
@@ -86,16 +296,179 @@ def plot_history(history: list[dict], columns: Sequence[str] = ("loss",),
     Raises
     ------
     ValueError
-        If the history is empty or lacks a column.
+        If a history is empty or lacks a column.
     """
-    frame = pd.json_normalize(history)
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise ValueError(f"the history has no {missing}, only {list(frame)}")
-    ax = ax or plt.figure(layout="constrained").add_subplot()
-    for column in columns:
-        ax.plot(frame["epoch"] + 1, frame[column], marker=".", label=column)
-    ax.set(xlabel="epoch", ylabel=columns[0] if len(columns) == 1 else "loss")
-    if len(columns) > 1:
-        ax.legend()
+    import seaborn as sns
+
+    frame = pd.concat(_records(runs, list(columns)), ignore_index=True)
+    one_name, one_column = frame["name"].nunique() == 1, len(columns) == 1
+    hue = "name" if one_column else "column" if one_name else "name"
+    ax = ax or _new_axes()
+    sns.lineplot(frame, x="epoch", y="value", units="run", estimator=None, ax=ax, hue=hue,
+                 palette=_colours(frame[hue]), style=None if one_name or one_column else "column",
+                 marker="." if frame["epoch"].max() <= 40 else None, markeredgewidth=0,
+                 legend=not (one_name and one_column))
+    ax.set(xlabel="epoch", ylabel=columns[0].replace(".", " ") if one_column else "loss")
+    ax.locator_params(axis="x", integer=True)
+    if legend := ax.get_legend():
+        legend.set_title(None)
     return ax
+
+
+def _records(runs, columns: list[str]) -> list[pd.DataFrame]:
+    """Return the columns of each run in the long form: name, run, epoch (from 1), column, value."""
+    named = {"": runs} if _is_history(runs) else runs
+    found = []
+    for name, one_or_more in named.items():
+        for history in [one_or_more] if _is_history(one_or_more) else one_or_more:
+            frame = (pd.DataFrame(history) if isinstance(history, Mapping)
+                     else pd.json_normalize(history))
+            if missing := [column for column in columns if column not in frame]:
+                raise ValueError(f"the history has no {missing}, only {list(frame)}")
+            frame = frame.assign(name=name, run=len(found), epoch=frame["epoch"] + 1)
+            found.append(frame.melt(["name", "run", "epoch"], columns, "column"))
+    return found
+
+
+def _is_history(runs) -> bool:
+    """Tell the records or the columns of a history from histories by name or in a list."""
+    if isinstance(runs, Mapping):
+        return np.ndim(runs.get("epoch", 0)) == 1
+    return all(isinstance(record, Mapping) and np.ndim(record["epoch"]) == 0 for record in runs)
+
+
+@style()
+def plot_intervals(frame: pd.DataFrame, value: str, rows: str, group: str | None = None,
+                   reference: float | None = None, ax: Axes | None = None) -> Axes:
+    """Draw values with their intervals, a row for each run or model: a forest plot.
+
+    What shares a row and a group, such as the seeds of a run, stands one below the other, and a
+    tick marks its mean.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        A line for each value, with the columns named here and, where there are intervals, "low" and
+        "high".
+    value : str
+        The column of the values; it names the axis.
+    rows : str
+        The column that names the rows, drawn from top to bottom in order of appearance.
+    group : str, optional
+        A column whose values have a colour each; by default each row has one.
+    reference : float, optional
+        Where a dotted line stands: no difference, or the value of another model.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+    """
+    hue = group or rows
+    if missing := [column for column in (value, rows, hue) if column not in frame]:
+        raise ValueError(f"the frame has no {missing}, only {list(frame)}")
+    names = frame[rows].unique()
+    ax = ax or _new_axes(height=0.7 + 0.55 * len(names))
+    if reference is not None:
+        ax.axvline(reference, color=GREY, linestyle=":")
+    frame = frame.assign(height=_heights(frame, rows, hue))
+    for name, colour in _colours(frame[hue]).items():
+        _draw_intervals(ax, frame[frame[hue] == name], value, rows, colour, name)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel=value, ylim=(len(names) - 0.5, -0.5))
+    ax.locator_params(axis="x", nbins=6)
+    if group:
+        _legend_above(ax, ncols=3)
+    return ax
+
+
+def _heights(frame: pd.DataFrame, rows: str, hue: str) -> pd.Series:
+    """Spread the values of a row over six tenths of its height, those of a group side by side."""
+    ordered = frame.sort_values(hue, key=lambda names: pd.factorize(names)[0], kind="stable")
+    nth = ordered.groupby(rows).cumcount()
+    count = frame.groupby(rows)[rows].transform("size")
+    return pd.factorize(frame[rows])[0] + 0.6 * ((nth + 0.5) / count - 0.5)
+
+
+def _draw_intervals(ax: Axes, part: pd.DataFrame, value: str, rows: str, colour: str,
+                    name: Hashable) -> None:
+    """Draw one colour: a dot for each value, a bar for its interval, a tick for a row's mean."""
+    if {"low", "high"} <= set(part):
+        ax.hlines(part["height"], part["low"], part["high"], color=colour, linewidth=1.2)
+    ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
+    for _, seeds in part.groupby(rows, sort=False):
+        if len(seeds) > 1:
+            ax.plot(seeds[value].mean(), seeds["height"].mean(), "|", color=colour, markersize=22,
+                    markeredgewidth=2)
+
+
+@style()
+def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
+    """Draw the share of users whose item a model ranks among its first k, against k.
+
+    Parameters
+    ----------
+    ranks : mapping of str to int array
+        For each model (num_users,) ranks that start at 1, such as `rank_targets` returns.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    import seaborn as sns
+
+    ax = ax or _new_axes()
+    frame = pd.concat({name: pd.Series(each) for name, each in ranks.items()}, names=["model"])
+    frame = frame.rename("rank").reset_index("model")
+    sns.ecdfplot(frame, x="rank", hue="model", palette=_colours(ranks), log_scale=True, ax=ax)
+    last = frame["rank"].max()
+    ticks = [k for power in range(6) for k in (10**power, 3 * 10**power) if k <= last]
+    ax.set_xticks(ticks, [f"{k:,}" for k in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel="item is among the first k (logarithmic)", ylabel="share of users",
+           xlim=(1, last))
+    ax.get_legend().set_title(None)
+    return ax
+
+
+@style()
+def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None = None) -> Axes:
+    """Draw sequences as rows of boxes, each box in the colour of what it is.
+
+    Parameters
+    ----------
+    views : mapping of str to sequence of (str, str)
+        For each row a text and a kind for every place: "item", "positive", "negative", "mask"
+        (hatched), or "padding" (empty).
+    ax : Axes, optional
+        Where to draw; a new figure by default. Row r stands at the height -r, place t at t.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    kinds = {kind for row in views.values() for _, kind in row}
+    if unknown := kinds - {"item", "positive", "negative", "mask", "padding"}:
+        raise ValueError(f"a box is no {unknown.pop()!r}: choose item, positive, negative, mask "
+                         "or padding")
+    ax = ax or _new_axes(height=0.2 + 0.55 * len(views))
+    for r, row in enumerate(views.values()):
+        for t, (text, kind) in enumerate(row):
+            _draw_box(ax, t, -r, text, kind)
+    longest = max(map(len, views.values()))
+    ax.set(xlim=(-0.55, longest - 0.45), ylim=(0.5 - len(views), 0.5), xticks=[])
+    ax.set_yticks(range(0, -len(views), -1), list(views))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    look = {"padding": dict(facecolor="none", edgecolor=GREY, linestyle=":"),
+            "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0)}
+    plain = dict(facecolor=COLOURS.get(kind))
+    ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **look.get(kind, plain)))
+    ax.text(x, y, text, ha="center", va="center", color="black" if kind in look else "white")

@@ -199,6 +199,19 @@ def test_importing_the_package_leaves_the_number_of_threads_to_the_user():
     assert run(sys.executable, "-c", script, env=clean_environment()).strip() == "3"
 
 
+@pytest.mark.parametrize("room, name", [
+    ("inspection", "attention_maps"), ("plots", "plot_attention"),
+    ("explorers", "explore_attention")])
+@pytest.mark.parametrize("line", [
+    "import s3rec_mini.{0} as seen", "from s3rec_mini import {0} as seen",
+    "import s3rec_mini as s3; seen = s3.{0}",
+    "from s3rec_mini.{0} import {1}; import sys; seen = sys.modules[{1}.__module__]"])
+def test_the_short_paths_lead_to_the_rooms_of_looking(line, room, name):
+    script = f"{line.format(room, name)}\nprint(seen.__name__, seen.{name}.__name__)"
+    printed = run(sys.executable, "-c", script, env=clean_environment()).split()
+    assert printed[0].startswith(f"s3rec_mini.looking.{room}") and printed[1] == name
+
+
 # ---- what it says of itself
 
 

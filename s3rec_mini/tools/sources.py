@@ -27,24 +27,9 @@ DATA = resources.files("s3rec_mini") / "data"
 _ADDRESS = ("https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/"
             "2a81540ae18615d88ef88227b0c066e5b74781e5/data/")
 _AUTHORS = ("LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp")
-_SHA256 = {
-    "LastFM.txt": "9ded486adb5b0fe9dc761950afa0a9a05e93ff018992e0c52bf11afec529f802",
-    "LastFM_item2attributes.json":
-        "a4ccd678dc9ff6d43fe5073f491db5c9b02eb98dfa4f8c0382913a784be217ef",
-    "LastFM_sample.txt": "60194cc2e4fd1aa8b5dc8872e1f3af9c6abd09c39d478d3df9337cb97e6e2f0d",
-    "Beauty.txt": "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
-    "Beauty_item2attributes.json":
-        "129e40f67486f6877eff0f5318cfa8530ee8ac23d8b0d1de04e1bb7a2ba0b2d4",
-    "Toys_and_Games.txt": "176c680c688d497598c4a89a03b402c0fe78d795e5db335c2e78dd5f2d778a3f",
-    "Toys_and_Games_item2attributes.json":
-        "d371acd25101eedac04afc727626464b7acec770c4eda708705d51eb76eb1ad0",
-    "Sports_and_Outdoors.txt": "2a095e0648872beb9982408958290f5d655db5be2911c3756b5446de9f0b8de2",
-    "Sports_and_Outdoors_item2attributes.json":
-        "7fb10733ac4f1811384a52144cdefa7fcc7536fa80a7232c5da9bd789155c34b",
-    "Yelp.txt": "724b219106b81dd2349027da997334ddb6da9fe2f152ad6e0d97a93170f7caed",
-    "Yelp_item2attributes.json":
-        "f25acd5e1e680e0b22fd4e3f4fb6be4b2a7461e9222610616e3e1ee6702dd58d",
-}
+# As sha256sum writes them: `sha256sum -c` checks a folder by the same file.
+_SHA256 = {name: digest for digest, name in map(str.split, (
+    DATA / "authors.sha256").read_text(encoding="utf8").splitlines())}
 
 
 def load_dataset(name: str, folder: str | os.PathLike | None = None) -> SequenceDataset:

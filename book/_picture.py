@@ -10,6 +10,8 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from PIL import Image, PngImagePlugin
 
+import s3rec_mini as s3
+
 HERE = Path(__file__).resolve().parent
 CHAPTER, FIGURE = HERE / "training" / "pretraining.ipynb", "fig-four-questions"
 PICTURE = HERE / "picture.png"
@@ -29,8 +31,9 @@ def fingerprint():
 
 
 if __name__ == "__main__":
-    exec(source(), {"plt": plt})
-    plt.savefig(PICTURE, dpi=200, facecolor="white")
+    with s3.plots.style():
+        exec(source(), {"plt": plt, "s3": s3})
+        plt.savefig(PICTURE, dpi=200)
     drawn_by = PngImagePlugin.PngInfo()
     drawn_by.add_text("Source", fingerprint())
     with Image.open(PICTURE) as picture:  # 64 colours: a quarter of the bytes

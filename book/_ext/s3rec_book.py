@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.resources
 import os
 import re
 import shutil
@@ -68,6 +68,15 @@ def keep_first_line(app, what, name, obj, options, lines):
     """Stop napoleon from taking a property's first line, up to a colon, for its type."""
     if what in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]  # an empty comment: a first line without a colon
+
+
+def write_matplotlibrc(folder):
+    """Give the chapters the style of the package's plots, sharp on a screen of two dots a pixel."""
+    style = importlib.resources.files("s3rec_mini.looking") / "book.mplstyle"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "matplotlibrc"
+    path.write_text(style.read_text(encoding="utf8") + "figure.dpi: 200\n", encoding="utf8")
+    return path
 
 
 def share_html_handlers(app):
@@ -210,10 +219,9 @@ class CommandLine(SphinxDirective):
 
 
 def setup(app):
-    # Kernels inherit this: no progress bars.
+    # Kernels inherit these: no progress bars, and the style of figures.
     os.environ.setdefault("TQDM_DISABLE", "1")
-    # And this: pictures sharp on a screen of two dots a pixel; their widths are set by the page.
-    os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))
+    os.environ.setdefault("MATPLOTLIBRC", str(write_matplotlibrc(Path(app.doctreedir))))
     app.add_directive("command-line", CommandLine)
     app.connect("config-inited", show_repository_buttons, priority=100)
     app.connect("builder-inited", share_html_handlers)

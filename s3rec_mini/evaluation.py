@@ -7,7 +7,7 @@ that scores all items alike then ranks every target last, where an optimistic ru
 perfect and a random one would make the result depend on a seed.
 
 A model is anything with `max_length`, `device`, ``model(item_ids, causal=True)`` and
-``model.score(states, candidates)``: `S3Rec`, the baseline `PopRec`, or your own.
+``model.score(states, candidates)``, a new tensor: `S3Rec`, the baseline `PopRec`, or your own.
 """
 
 from collections.abc import Iterator, Sequence

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from conftest import make_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -497,3 +498,26 @@ def test_the_mode_of_the_model_is_restored_after_an_error_too():
     with pytest.raises(ValueError, match="not finite"):
         evaluate(model, data)
     assert model.training
+
+
+class Bare:
+    """What the module says a model is, and no more: it likes items with high ids."""
+
+    max_length, device = 5, torch.device("cpu")
+
+    def __call__(self, item_ids, causal):
+        assert causal
+        return torch.ones(*item_ids.shape, 1)
+
+    def score(self, states, candidates=None):
+        ids = torch.arange(14.0).repeat(len(states), 1)
+        return ids if candidates is None else candidates.float()
+
+
+@pytest.mark.parametrize("protocol", ["full", "sampled"])
+def test_a_model_is_anything_with_what_the_module_says(protocol):
+    data = make_data([[1, 2, 12, 3], [4, 5, 6, 11]], num_items=12)
+    ranks = rank_targets(Bare(), data, protocol=protocol, negatives=np.array([[4, 5], [1, 12]]))
+    better = {"full": [8, 1], "sampled": [2, 1]}[protocol]  # unseen ids above 3 and above 11
+    assert ranks.tolist() == [1 + n for n in better]
+    assert recommend(Bare(), data, [12, 11], k=2)["item"].tolist() == [10, 9]

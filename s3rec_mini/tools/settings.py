@@ -81,10 +81,10 @@ class Settings:
 
 
 def checked(declared: Field, value: Any) -> Any:
-    """Return the value of a setting, a whole number as Python's own, or raise ValueError."""
+    """Return the value of a setting, a number as Python's own, or raise ValueError."""
     for kind in kinds(declared.type):
         if _is(kind, value) and (kind is NoneType or _allowed(value, **declared.metadata)):
-            return int(value) if kind is int else value
+            return kind(value) if kind in NUMBERS else value
     limits = _limits(declared)
     wanted = " or ".join(
         WORDS[kind] + (" of" * limits.startswith("at") + " " + limits).rstrip() * (kind in NUMBERS)

@@ -7,6 +7,8 @@ import pandas as pd
 
 from .explorer import Explorer
 
+__all__ = ["explore_info_nce"]
+
 
 def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
     """Show what InfoNCE certifies of a Gaussian pair, against the truth and the ceilings.

@@ -194,7 +194,7 @@ def test_every_symbol_of_a_chapter_is_in_the_notation_page(path):
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(
     (BOOK / "picture.png").read_bytes()).decode()})
 TOLD = {"image": {"alt": "Four bars, one for each objective, of which the last is the longest."},
-         "figure": {"name": "fig-bars", "caption": "The last bar is the longest of all four."}}
+        "figure": {"name": "fig-bars", "caption": "The last bar is the longest of all four."}}
 
 
 def without(part, name):

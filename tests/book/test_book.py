@@ -193,28 +193,28 @@ def test_every_symbol_of_a_chapter_is_in_the_notation_page(path):
 
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(
     (BOOK / "picture.png").read_bytes()).decode()})
-WORDS = {"image": {"alt": "Four bars, one for each objective, of which the last is the longest."},
-         "figure": {"name": "fig-bars", "caption": "The last bar is the longest of all four."}}
+TOLD = {"image": {"alt": "Four bars, one for each objective, of which the last is the longest."},
+        "figure": {"name": "fig-bars", "caption": "The last bar is the longest of all four."}}
 
 
 def without(part, name):
-    return WORDS | {part: {key: value for key, value in WORDS[part].items() if key != name}}
+    return TOLD | {part: {key: value for key, value in TOLD[part].items() if key != name}}
 
 
 def test_the_build_warns_of_a_picture_without_words_whatever_drew_it(tmp_path):
     """`make book` takes a warning for an error."""
     cells = {  # what a cell says of its picture, and what the build says of the cell
-        "good": (WORDS, [PICTURE], None),
+        "good": (TOLD, [PICTURE], None),
         "plain": (None, [], None),
         "silent": (None, [PICTURE], "shows a picture without alternative text"),
         "no alt": (without("image", "alt"), [PICTURE],
                    "shows a picture without alternative text"),
-        "short": (WORDS | {"image": {"alt": "A plot."}}, [PICTURE],
+        "short": (TOLD | {"image": {"alt": "A plot."}}, [PICTURE],
                   "shows a picture without alternative text"),
         "no caption": (without("figure", "caption"), [PICTURE],
                        "shows a picture without a caption"),
         "no name": (without("figure", "name"), [PICTURE], "shows a picture without a name"),
-        "empty": (WORDS, [], "has a caption and shows no picture"),
+        "empty": (TOLD, [], "has a caption and shows no picture"),
     }
     notebook = nbformat.v4.new_notebook(
         metadata={"language_info": {"name": "python", "pygments_lexer": "ipython3"}},

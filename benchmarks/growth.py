@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from s3rec_mini.cli import _report
 
 import s3rec_mini as s3
+from s3rec_mini.tools.experiments import write_record
 
 BASE = {"sequences": 100, "length": 20, "items": 4000, "attributes": 400, "hidden size": 64}
 GRID = {
@@ -48,8 +48,8 @@ def main(results: Annotated[Path | None, typer.Option(help="JSON file to write."
             seconds = seconds_a_step(BASE | {name: value})
             base.append(seconds_a_step(BASE))
             growth.setdefault(name, {})[value] = round(seconds / min(base[-2:]), 3)
-    _report({"base": BASE, "seconds of a base step": [min(base), max(base)], "growth": growth},
-            results)
+    write_record({"base": BASE, "seconds of a base step": [min(base), max(base)],
+                  "growth": growth}, results)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from typing import Annotated
 
 import torch
 import typer
-from s3rec_mini.cli import _measure, _report
 
 import s3rec_mini as s3
-from s3rec_mini import training
+from s3rec_mini.tools import devices
+from s3rec_mini.tools.experiments import measure, write_record
 
-dense = training._prepare
+dense = devices.prepared
 
 
 class LazyAdam:
@@ -43,21 +43,22 @@ class LazyAdam:
             part.step()
 
 
-def lazy(accelerator, stage, learning_rate):
-    """Do what `training._prepare` does, with the lazy optimizer."""
-    return accelerator.prepare(stage), LazyAdam(stage, learning_rate)
+def lazy(accelerator, model, config, loss):
+    """Do what `devices.prepared` does, with the lazy optimizer."""
+    stage = devices.Stage(model, loss).train()
+    return accelerator.prepare(stage), LazyAdam(stage, config.learning_rate)
 
 
 def finetuned(data, config, prepare, negatives) -> dict:
     """Finetune a new model with one of the optimizers; return seconds an epoch and the metrics."""
-    training._prepare = prepare  # the loop stays the package's own
+    devices.prepared = prepare  # the loop stays the package's own
     torch.manual_seed(config.seed)
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data))
     start = time.process_time()
     history = s3.finetune(model, data, config, negatives=negatives)
     seconds = (time.process_time() - start) / len(history)
     return {"epochs": len(history), "CPU seconds an epoch, validation included": round(seconds, 2),
-            **_measure(model, data, "test", negatives, seed=0)}
+            **measure(model, data, "test", negatives, seed=0)[0]}
 
 
 def main(name: str, seeds: int = 3, loss: str = "pointwise", epochs: int = 200, patience: int = 20,
@@ -71,7 +72,7 @@ def main(name: str, seeds: int = 3, loss: str = "pointwise", epochs: int = 200, 
             runs[f"{kind}, seed {seed}"] = run = finetuned(data, config, prepare, negatives=99)
             mrr = {protocol: run[protocol]["metrics"]["MRR"] for protocol in ("sampled", "full")}
             typer.echo(f"{kind}, seed {seed}: {run['epochs']} epochs, {mrr}", err=True)
-    _report({"dataset": name, "loss": loss, "runs": runs}, results)
+    write_record({"dataset": name, "loss": loss, "runs": runs}, results)
 
 
 if __name__ == "__main__":

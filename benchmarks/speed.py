@@ -23,7 +23,7 @@ import typer
 
 import s3rec_mini as s3
 from s3rec_mini.batches import finetuning_batches, pretraining_batches
-from s3rec_mini.evaluation import _last_states, _users_by_length
+from s3rec_mini.evaluation import last_states, users_by_length
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -111,8 +111,7 @@ def finetuning(name: str, users: int | None = None, batch_size: int = 256):
     """Take the best of ten epochs, their validation left out."""
     data, before = load(name, users), product_rate()
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data))
-    stage = s3.training.FinetuningStage(model, s3.FinetuneConfig())
-    optimizer = torch.optim.Adam(stage.parameters(), fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
     records = []
     for epoch in range(10):
         flop = sequences = 0
@@ -120,7 +119,7 @@ def finetuning(name: str, users: int | None = None, batch_size: int = 256):
         for batch in finetuning_batches(data, batch_size=batch_size, epoch=epoch):
             start = time.perf_counter()
             optimizer.zero_grad()
-            stage(batch).sum().backward()
+            s3.finetuning_loss(model, batch).backward()
             optimizer.step()
             seconds += time.perf_counter() - start
             flop, sequences = flop + finetuning_flop(batch, model.config), sequences + len(batch)
@@ -136,7 +135,7 @@ def ranking(name: str, users: int | None = None):
     data, rate = load(name, users), product_rate()
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data)).eval()
     histories, _ = data.held_out("test")
-    groups = _users_by_length(histories, batch_size=256)  # as `rank_targets` does
+    groups = users_by_length(histories, batch_size=256)  # as `rank_targets` does
     seconds = {}
 
     def timed(what, function):
@@ -149,7 +148,7 @@ def ranking(name: str, users: int | None = None):
         return result
 
     timed("all", lambda: s3.rank_targets(model, data))
-    states = timed("encoding", lambda: [_last_states(model, [histories[u] for u in users])
+    states = timed("encoding", lambda: [last_states(model, [histories[u] for u in users])
                                         for users in groups])
     timed("products", lambda: [len(model.score(part)) for part in states])
     ranking = seconds["all"] - seconds["encoding"]

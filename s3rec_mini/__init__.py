@@ -37,7 +37,7 @@ from .evaluation import (
     sample_negatives,
 )
 from .tools.recommend import PopRec, recommend
-from .tools.experiments import load_results
+from .tools.experiments import load_ranks, load_results
 from .tools import official
 from .looking import inspection, plots, explorers
 
@@ -53,7 +53,7 @@ __all__ = [
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
     "bootstrap_intervals", "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets",
     "sample_negatives",
-    "PopRec", "recommend", "load_results", "official", "inspection", "plots", "explorers",
+    "PopRec", "recommend", "load_ranks", "load_results", "official", "inspection", "plots", "explorers",
 ]  # fmt: skip
 
 

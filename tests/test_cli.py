@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
+from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 import tomllib
 import torch
+import typer
 from conftest import full_disk
+from torch.utils.flop_counter import FlopCounterMode
 
 import s3rec_mini
 from s3rec_mini import (
@@ -25,7 +27,6 @@ from s3rec_mini import (
     PretrainConfig,
     S3Rec,
     SequenceDataset,
-    cli,
     evaluate,
     finetune,
     official,
@@ -35,20 +36,30 @@ from s3rec_mini import (
     recommend,
     training,
 )
+from s3rec_mini.tools import cli, experiments
+from s3rec_mini.tools.settings import Settings, setting
 
+COMMANDS = ["data", "pretrain", "finetune", "evaluate", "recommend", "reproduce", "ablate",
+            "collect"]
 SIZES = dict(hidden_size=16, num_layers=1, max_length=10)
 SMALL = ["--hidden-size", "16", "--num-layers", "1", "--max-length", "10"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Leave torch's threads as they are: a user who has set OMP_NUM_THREADS has chosen."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
 def s3rec(monkeypatch, capsys):
     """Call the command line as a shell would; give its exit code, output and errors."""
 
-    def call(*arguments):
+    def call(*arguments, main=cli.main):
         monkeypatch.setattr(sys, "argv", ["s3rec", *map(str, arguments)])
         capsys.readouterr()
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as end:
             code = end.code
@@ -102,16 +113,14 @@ def check_origin(record, command):
 # What each command does
 
 
-@pytest.mark.parametrize("command", [None, "data", "pretrain", "finetune", "evaluate", "recommend",
-                                     "reproduce", "ablate"])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_every_command_explains_itself(s3rec, command):
     shown = s3rec(*filter(None, [command]), "--help")
     assert shown.code == 0 and "Usage" in shown.out
     if command:
         assert getattr(cli, command).__doc__.split(".")[0].split(",")[0][:50] in shown.out
     else:
-        for name in ("data", "pretrain", "finetune", "evaluate", "recommend", "reproduce",
-                     "ablate"):
+        for name in COMMANDS:
             assert f" {name} " in shown.out
 
 
@@ -253,6 +262,146 @@ def test_a_csv_without_attributes_trains_once_their_objectives_are_off(s3rec, fi
     assert S3Rec.load(tmp_path / "p").config.num_attributes == 0
 
 
+# Options
+
+OPTIONS = {  # whoever has typed one of these shall go on doing so
+    "data": "attributes",
+    "pretrain": "output attributes epochs batch-size learning-rate mask-probability "
+                "prefixes-per-user weight form hidden-size num-layers num-heads max-length dropout "
+                "seed checkpoint results",
+    "finetune": "weights output attributes epochs patience batch-size learning-rate loss "
+                "validation-protocol negatives seed checkpoint results",
+    "evaluate": "attributes split negatives seed results",
+    "recommend": "attributes k",
+    "reproduce": "seeds pretraining-seeds pretraining-epochs pretraining-batch-size "
+                 "pretraining-learning-rate prefixes-per-user form weights epochs loss patience "
+                 "negatives smoke folder runs",
+    "ablate": "variation seeds pretraining-epochs pretraining-batch-size prefixes-per-user loss "
+              "patience folder runs",
+}
+
+
+def options_of(command, app=cli.app):
+    """Give the options of a command by name, but for --help."""
+    parameters = typer.main.get_command(app).commands[command].params
+    return {name.removeprefix("--"): each for each in parameters for name in each.opts
+            if name.startswith("--")}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_option_of_the_first_edition_is_there(command):
+    assert set(OPTIONS[command].split()) <= options_of(command).keys()
+
+
+@pytest.mark.parametrize("command, configs", [
+    ("pretrain", [PretrainConfig, ModelConfig]), ("finetune", [FinetuneConfig]),
+    ("reproduce", [FinetuneConfig, PretrainConfig, ModelConfig]),
+    ("ablate", [FinetuneConfig, PretrainConfig, ModelConfig])])
+def test_every_field_of_a_config_is_an_option_but_those_that_leak(command, configs):
+    options, set_by_the_experiment = options_of(command), {"seed", "weights", "forms"}
+    for config in configs:
+        for each in fields(config):
+            name = (each.metadata["option"] or each.name).replace("_", "-")
+            named = {name, f"pretraining-{name}"} & options.keys()
+            if "held_out" in each.name or each.name in ("num_items", "num_attributes"):
+                assert not named
+            elif command in ("pretrain", "finetune") or each.name not in set_by_the_experiment:
+                assert any(each.metadata["text"] in options[option].help for option in named)
+
+
+@dataclass(frozen=True)
+class Warmed(PretrainConfig):
+    """Settings of pretraining, and a new one."""
+
+    warm_steps: int = setting(7, "Steps until the learning rate is whole.", least=0, below=100)
+    shape: str = setting("line", "How it grows.", choices=("line", "root"))
+
+
+def test_a_field_that_is_added_is_documented_checked_and_an_option(
+        s3rec, files, monkeypatch, tmp_path):
+    assert "warm_steps : int = 7\n    Steps until the learning rate is whole." in Warmed.__doc__
+    assert "At least 0 and below 100." in Warmed.__doc__
+    # The very file of the command line, where training has the new config.
+    monkeypatch.setattr(training, "PretrainConfig", Warmed)
+    spec = util.spec_from_file_location("s3rec_mini.tools.cli_with_more", cli.__file__)
+    more = util.module_from_spec(spec)
+    spec.loader.exec_module(more)
+    for command in ("pretrain", "reproduce", "ablate"):
+        assert options_of(command, more.app)["warm-steps"].default == 7
+        assert options_of(command, more.app)["shape"].help == "How it grows."
+    pretrained = ["pretrain", files.csv, *files.attributes, *SMALL, "--epochs", 1,
+                  "--prefixes-per-user", 1, "--output", tmp_path / "p"]
+    refused = s3rec(*pretrained, "--warm-steps", 100, main=more.main)
+    assert refused.code == 1 and refused.err == (
+        "s3rec: --warm-steps must be a whole number of at least 0 and below 100, not 100\n")
+    done = s3rec(*pretrained, "--warm-steps", 3, "--shape", "root", main=more.main)
+    assert done.code == 0, done.err
+    made = json.loads(done.out)["pretraining"]
+    assert (made["warm_steps"], made["shape"], made["batch_size"]) == (3, "root", 200)
+
+
+def test_the_help_shows_what_a_setting_may_be_and_its_default(s3rec, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    shown = re.sub(r" +", " ", s3rec("pretrain", "--help").out)
+    assert "--learning-rate float > 0 Of Adam" in shown and "[default: 0.001]" in shown
+    assert "--weight NAME=VALUE" in shown and "aap=0.2 mip=1.0 map=1.0 sp=0.5" in shown
+    assert "--dropout float ≥ 0 < 1 " in shown and "--prefixes-per-user int ≥ 1 " in shown
+    shown = re.sub(r" +", " ", s3rec("finetune", "--help").out)
+    assert "--loss pairwise|pointwise|softmax " in shown
+
+
+def test_a_command_may_take_a_config_of_any_kind_of_setting(capsys):
+    @dataclass(frozen=True)
+    class Knobs(Settings):
+        """Settings of a test."""
+
+        depth: int = setting(text="Without a default.", least=2)
+        bold: bool = setting(False, "Off unless it is named.")
+        safe: bool = setting(True, "On unless it is denied.")
+        hidden: bool = setting(False, "Not on the command line.", option="")
+        ratio: float | None = setting(None, "None without it.", above=0)
+
+    @dataclass(frozen=True)
+    class Others(Settings):
+        """More settings of a test."""
+
+        ratio: float = setting(0.5, "The same name.", above=0)
+        taps: dict[str, int] = setting({"a": 1}, "By name.", option="tap")
+
+    app = typer.Typer(add_completion=False)
+
+    @app.callback()
+    def several():
+        """Have commands with names."""
+
+    @app.command()
+    @cli.with_settings(first=("safe",))
+    def show(first: Knobs, second: Others):
+        print(first, second)
+
+    @app.command()
+    @cli.with_settings()
+    def switch(first: Knobs):
+        print(first.safe)
+
+    def printed(*words):
+        app(words, standalone_mode=False)
+        return capsys.readouterr().out.strip()
+
+    assert options_of("show", app).keys() == {"bold", "ratio", "second-ratio", "tap"}
+    assert options_of("show", app)["bold"].secondary_opts == []  # no --no-bold
+    assert printed("show") == (f"{Knobs(2)} {Others()}")
+    assert printed("show", "--bold", "--ratio", "2", "--second-ratio", "3", "--tap", "b=4") == (
+        f"{Knobs(2, bold=True, ratio=2.0)} {Others(3.0, {'a': 1, 'b': 4})}")
+    assert printed("switch", "--no-safe") == "False"
+    with pytest.raises(ValueError, match="--second-ratio must be a number above 0, not -1"):
+        printed("show", "--second-ratio", "-1")
+
+
+def test_ablate_promises_no_csv_file(s3rec):
+    assert "CSV" not in s3rec("ablate", "--help").out
+
+
 # Defaults
 
 
@@ -263,8 +412,8 @@ def test_the_defaults_are_the_papers_settings(s3rec, files, monkeypatch, tmp_pat
         called.append((model.config, config))
         return []
 
-    monkeypatch.setattr(cli, "pretrain_model", note)
-    monkeypatch.setattr(cli, "finetune_model", note)
+    monkeypatch.setattr(training, "pretrain", note)
+    monkeypatch.setattr(training, "finetune", note)
     for command in ("pretrain", "finetune"):
         done = s3rec(command, files.csv, *files.attributes, "--output", tmp_path / "model")
         assert done.code == 0, done.err
@@ -282,20 +431,103 @@ def test_the_defaults_are_the_papers_settings(s3rec, files, monkeypatch, tmp_pat
     assert not pretraining.held_out_segments and not finetuning.held_out_negatives
 
 
+# Threads
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Eight cores, nobody who has chosen; gives what torch was told."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    told = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    return told
+
+
+def finetuned(s3rec, files, tmp_path, *options):
+    done = s3rec("finetune", files.csv, *files.attributes, "--epochs", 1, "--output",
+                 tmp_path / "f", *options)
+    assert done.code == 0, done.err
+    return [line for line in done.err.splitlines() if line.startswith("threads")]
+
+
+def test_a_small_step_gets_one_thread_and_one_line_says_so(s3rec, files, tmp_path, threads):
+    (line,) = finetuned(s3rec, files, tmp_path)
+    assert threads == [1] and line.startswith("threads: 1, for steps of 0.")
+
+
+def test_a_large_step_gets_more_threads_up_to_the_cores(s3rec, files, tmp_path, threads,
+                                                        monkeypatch):
+    for flop, expected in ((2.5, 2), (7.9, 7), (9, 8), (1e9, 8)):
+        monkeypatch.setattr(cli, "step_flop", lambda *_, flop=flop: flop * cli.FLOP_A_THREAD)
+        finetuned(s3rec, files, tmp_path)
+        assert threads.pop() == expected
+
+
+def test_the_user_has_the_last_word_on_threads(s3rec, files, tmp_path, threads, monkeypatch):
+    assert not finetuned(s3rec, files, tmp_path, "--threads", 5) and threads == [5]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert not finetuned(s3rec, files, tmp_path) and threads == [5]
+    assert not finetuned(s3rec, files, tmp_path, "--threads", 6) and threads == [5, 6]
+
+
+@pytest.mark.parametrize("command", ["pretrain", "reproduce", "ablate"])
+def test_every_command_that_trains_chooses_threads(s3rec, files, monkeypatch, tmp_path, threads,
+                                                   command):
+    monkeypatch.setattr(training, "pretrain", lambda *_: [])
+    monkeypatch.setattr(experiments, "reproduce", lambda *_: None)
+    monkeypatch.setattr(experiments, "ablate", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    assert s3rec(command, "movielens-small").code == 0 and threads == [1]
+    assert s3rec(command, "movielens-small", "--hidden-size", 512).code == 0 and threads[1] > 1
+
+
+def test_models_of_the_papers_size_get_one_thread_and_ten_times_the_work_gets_two():
+    data = s3rec_mini.load_dataset("movielens-small")
+    for config in (PretrainConfig(), FinetuneConfig(), FinetuneConfig(loss="softmax")):
+        flop = cli.step_flop(data, ModelConfig.for_dataset(data), config)
+        assert 2 * cli.FLOP_A_THREAD / 10 < flop < cli.FLOP_A_THREAD
+
+
+@pytest.mark.parametrize("loss", [None, "pairwise", "softmax"])
+def test_the_estimate_of_a_steps_work_is_near_what_torch_counts(loss):
+    data = s3rec_mini.load_dataset("movielens-small")
+    model = new_model(data, 0)
+    config = FinetuneConfig(loss=loss) if loss else PretrainConfig()
+    with FlopCounterMode(display=False) as counted:
+        if loss:
+            batches = s3rec_mini.finetuning_batches(data, 50, config.batch_size)
+            s3rec_mini.finetuning_loss(model, next(batches), loss).backward()
+        else:
+            batches = s3rec_mini.pretraining_batches(data, 50, config.batch_size)
+            losses = [s3rec_mini.pretraining_losses(model, next(batches), data.item_attributes)
+                      for _ in range(4)]
+            (sum(sum(each.values()) for each in losses) / 4).backward()
+    count = counted.get_total_flops() / (1 if loss else 4)
+    assert count / 2 < cli.step_flop(data, model.config, config) < 2 * count
+
+
+def test_importing_the_package_leaves_the_threads_alone():
+    code = ("import torch; torch.set_num_threads(3); import s3rec_mini, s3rec_mini.tools.cli; "
+            "print(torch.get_num_threads())")
+    assert in_a_process(code).stdout == "3\n"
+
+
 # Reproduction
 
 
 @pytest.fixture
 def reproduce(s3rec, files, monkeypatch, tmp_path):
     """`s3rec reproduce` of a small dataset, two finetuning epochs a run, into tmp_path."""
-    monkeypatch.setattr(cli, "load_dataset", {"small": files.data}.__getitem__)
+    data = replace(files.data, name="small")
+    monkeypatch.setattr(cli, "load_dataset", {"small": data}.__getitem__)
 
     def call(*options):
         done = s3rec("reproduce", "small", "--pretraining-epochs", 1, "--prefixes-per-user", 1,
                      "--epochs", 2, "--folder", tmp_path / "results",
                      "--runs", tmp_path / "runs", *options)
         assert done.code == 0, done.err
-        return {p.stem: p for p in (tmp_path / "results" / "small").iterdir()}
+        return {p.stem: p for p in (tmp_path / "results" / "small").glob("*.json")}
 
     return call
 
@@ -332,8 +564,8 @@ def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files,
 
     before = {name: path.read_bytes() for name, path in written.items()}
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "pretrain_model", None)
-        patch.setattr(cli, "finetune_model", None)
+        patch.setattr(experiments, "pretrain", None)
+        patch.setattr(experiments, "finetune", None)
         assert reproduce("--seeds", 2).keys() == written.keys()
     # A lost results file is measured again, from its checkpoint: whoever trains fails.
     written["pretrained-pairwise-seed1"].unlink()
@@ -346,10 +578,13 @@ def test_reproduce_measures_both_starts_and_runs_nothing_twice(reproduce, files,
 
 KILLED = """
 import os, signal, sys
-from s3rec_mini import cli, planted_structure, training
+from dataclasses import replace
+from s3rec_mini import planted_structure, training
+from s3rec_mini.tools import cli
 
-cli.load_dataset = lambda name: planted_structure(num_users=60, lengths=(18, 20))[0]
-left, save = int(sys.argv.pop(1)), training._Checkpoint.save
+planted, _ = planted_structure(num_users=60, lengths=(18, 20))
+cli.load_dataset = lambda name: replace(planted, name=name)
+left, save = int(sys.argv.pop(1)), training.Checkpoint.save
 
 def save_and_die(*arguments):
     global left
@@ -358,7 +593,7 @@ def save_and_die(*arguments):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-training._Checkpoint.save = save_and_die
+training.Checkpoint.save = save_and_die
 cli.main()
 """
 
@@ -373,7 +608,7 @@ def test_a_reproduction_killed_again_and_again_ends_with_the_numbers_of_an_unbro
 
     def numbers(name):
         records = {path.stem: json.loads(path.read_text())
-                   for path in (tmp_path / name / "planted").iterdir()}
+                   for path in (tmp_path / name / "planted").glob("*.json")}
         for record in records.values():
             for stage in ("pretraining", "finetuning"):
                 for taken in ("seconds", "cpu_seconds"):
@@ -439,13 +674,13 @@ def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, t
 
 
 def test_a_smoke_run_tries_everything_apart_from_the_results(reproduce, monkeypatch, tmp_path):
-    large, _ = planted_structure(250, lengths=(5, 12))
+    large = replace(planted_structure(250, lengths=(5, 12))[0], name="small")
     monkeypatch.setattr(cli, "load_dataset", {"small": large}.__getitem__)
     (tmp_path / "results" / "small").mkdir(parents=True)
     for _ in range(2):  # the second begins anew
         assert not reproduce("--smoke", "--seeds", 3, "--pretraining-seeds", 3)
         written = {path.stem: json.loads(path.read_text())
-                   for path in (tmp_path / "runs" / "smoke" / "results" / "small").iterdir()}
+                   for path in (tmp_path / "runs" / "smoke" / "results" / "small").glob("*.json")}
         assert written.keys() == {"pretrained-pairwise-seed0", "scratch-pairwise-seed0"}
     for record in written.values():
         assert record["finetuning_cost"]["sequences"] == 200
@@ -456,18 +691,18 @@ def test_a_smoke_run_tries_everything_apart_from_the_results(reproduce, monkeypa
 def ablation(s3rec, tmp_path, *variations):
     options = [text for name in variations for text in ("--variation", name)]
     done = s3rec("ablate", "small", *options, "--seeds", 1, "--pretraining-epochs", 2,
-                 "--pretraining-batch-size", 30, "--folder", tmp_path / "results",
-                 "--runs", tmp_path / "runs")
+                 "--pretraining-batch-size", 30, "--epochs", 2, "--batch-size", 20,
+                 "--folder", tmp_path / "results", "--runs", tmp_path / "runs")
     assert done.code == 0, done.err
     return {p.stem.removesuffix("-seed0"): json.loads(p.read_text())
-            for p in (tmp_path / "results" / "small" / "ablations").iterdir()}
+            for p in (tmp_path / "results" / "small" / "ablations").glob("*.json")}
 
 
 def test_ablate_changes_what_the_variation_says_and_nothing_else(
         s3rec, monkeypatch, tmp_path):
     small, _ = planted_structure(60, num_groups=6, items_per_group=25, lengths=(5, 12))
+    small = replace(small, name="small")
     monkeypatch.setattr(cli, "load_dataset", {"small": small}.__getitem__)
-    monkeypatch.setattr(cli, "FinetuneConfig", partial(FinetuneConfig, epochs=2, batch_size=20))
     changed = {
         "all-released": {}, "without-sp": {"weights": dict(aap=0.2, mip=1.0, map=1.0, sp=0.0)},
         "only-sp": {"weights": dict(sp=0.5)}, "epochs-10": {"epochs": 10},
@@ -494,12 +729,13 @@ def test_ablate_changes_what_the_variation_says_and_nothing_else(
     # What is measured is what Python trains, on the first 24 users of an order drawn by the seed.
     order = np.random.default_rng([0, 7]).permutation(60)
     part, model = small.subset(np.sort(order[:24])), new_model(small, 0)
-    finetune(model, part, FinetuneConfig(epochs=2, batch_size=8))
-    expected = evaluate(model, small)
-    assert records["scratch-data-40"]["full"]["metrics"]["MRR"] == pytest.approx(
-        expected["MRR"], abs=0.02)
+    history = finetune(model, part, FinetuneConfig(epochs=2, batch_size=8))
+    record, expected = records["scratch-data-40"], evaluate(model, small)
+    assert record["finetuning_history"]["loss"] == pytest.approx(
+        [epoch["loss"] for epoch in history], rel=1e-4)
+    assert record["full"]["metrics"]["MRR"] == pytest.approx(expected["MRR"], abs=0.02)
 
-    monkeypatch.setattr(cli, "finetune_model", None)  # nothing is run twice
+    monkeypatch.setattr(experiments, "finetune", None)  # nothing is run twice
     assert ablation(s3rec, tmp_path, *changed) == records
 
 
@@ -520,6 +756,34 @@ def test_a_results_file_of_other_settings_is_refused_and_kept(reproduce, s3rec, 
     assert "not run again" in s3rec(*again, "--prefixes-per-user", 1).err
 
 
+def test_a_results_file_from_before_a_setting_came_or_went_is_not_refused(
+        reproduce, s3rec, tmp_path, monkeypatch):
+    path = reproduce("--seeds", 1)["scratch-pairwise-seed0"]
+    again = ["reproduce", "small", "--folder", tmp_path / "results", "--runs", tmp_path / "runs",
+             "--pretraining-epochs", 1, "--prefixes-per-user", 1, "--epochs", 2, "--seeds", 1]
+    record = json.loads(path.read_text())
+    del record["finetuning"]["validation_protocol"], record["model"]["dropout"]
+    record["finetuning"]["temperature"] = 1.0
+    path.write_text(json.dumps(record))
+    refused = s3rec(*again)
+    assert refused.code == 1 and "finetuning differs in temperature (1.0, not" in refused.err
+    monkeypatch.setattr(FinetuneConfig, "retired", {"temperature": 1.0})
+    assert s3rec(*again).err.count("not run again") == 2
+    refused = s3rec(*again, "--validation-protocol", "full")
+    assert refused.code == 1 and "differs in validation_protocol" in refused.err
+    refused = s3rec(*again, "--dropout", 0.1)
+    assert refused.code == 1 and "model differs in dropout" in refused.err
+
+
+def test_a_run_keeps_every_users_rank_beside_its_record(reproduce, files):
+    path = reproduce("--seeds", 1)["pretrained-pairwise-seed0"]
+    model = S3Rec.load(path.parents[2] / "runs/small" / path.stem / "model.safetensors")
+    with np.load(path.with_suffix(".npz")) as ranks:
+        assert ranks["full"].dtype == np.uint16 and ranks["sampled"].dtype == np.uint8
+        for protocol in ("full", "sampled"):
+            assert (ranks[protocol] == rank_targets(model, files.data, "test", protocol)).all()
+
+
 def test_a_results_file_is_the_old_one_or_a_whole_new_one(s3rec, files, tmp_path):
     path = tmp_path / "r.json"
     evaluated = ["evaluate", files.csv, files.weights, *files.attributes, "--results", path]
@@ -534,12 +798,17 @@ def test_a_results_file_is_the_old_one_or_a_whole_new_one(s3rec, files, tmp_path
     assert json.loads(path.read_text())["full"]
 
 
-def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, files, tmp_path):
+def test_an_output_that_cannot_be_written_is_found_out_before_training(
+        s3rec, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "pretrain", None)  # whoever trains fails
     (tmp_path / "file").write_text("in the way")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
     for option in ("--output", "--results"):
-        failed = s3rec("pretrain", files.csv, *files.attributes, "--epochs", 10**9,
-                       option, tmp_path / "file" / "x")
-        assert failed.code == 1 and "file" in failed.err and "Traceback" not in failed.err
+        for path in (tmp_path / "file" / "x", tmp_path / "pipe", tmp_path / "link", tmp_path):
+            failed = s3rec("pretrain", files.csv, *files.attributes, option, path)
+            assert failed.code == 1 and "file" in failed.err and "Traceback" not in failed.err
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
 
 
 # Bad input
@@ -555,14 +824,16 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, fi
     ("data CSV --attributes noitem.csv", "attributes have no column 'item'"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),
     ("pretrain CSV --weight aap=much", "much"),
-    ("pretrain CSV --weight nsp=1", "nsp"),
-    ("pretrain CSV --form mip=printed", "printed"),
-    ("pretrain CSV --epochs 0", "epochs"),
-    ("pretrain CSV --hidden-size 15", "hidden_size 15 must be a multiple"),
-    ("pretrain CSV --dropout 1", "dropout"),
+    ("pretrain CSV --weight nsp=1", "--weight must give.*nsp"),
+    ("pretrain CSV --form mip=printed", "--form may hold.*printed"),
+    ("pretrain CSV --epochs 0", "--epochs must be a whole number of at least 1, not 0"),
+    ("pretrain CSV --hidden-size 15", "--hidden-size 15 must be a multiple of --num-heads 2"),
+    ("pretrain CSV --dropout 1", "--dropout must be a number of at least 0 and below 1, not 1"),
+    ("pretrain CSV --prefixes-per-user 0", "--prefixes-per-user must be a whole number"),
+    ("finetune CSV --seed -1", "--seed must be a whole number of at least 0, not -1"),
     ("finetune CSV --weights none.safetensors", "none.safetensors"),
     ("finetune CSV --weights noitem.csv", "noitem.csv is not a safetensors file"),
-    ("finetune CSV --weights MODEL --loss listwise", "listwise"),
+    ("finetune CSV --weights MODEL --loss listwise", "--loss must be one of 'pairwise'.*listwise"),
     ("finetune CSV --weights MODEL --negatives none.txt", "no file none.txt"),
     ("finetune movielens-small --weights MODEL --epochs 1", "num_items.*movielens-small has 3496"),
     ("evaluate CSV none.safetensors", "none.safetensors"),
@@ -572,6 +843,10 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(s3rec, fi
     ("recommend CSV MODEL 99999", "99999"),
     ("recommend CSV MODEL film-3 --k 0", "film-3.*did you mean 'film 3'"),
     ("reproduce Beautee", "no dataset 'Beautee'"),
+    ("reproduce movielens-small --seeds 0", "--seeds must be a whole number of at least 1, not 0"),
+    ("reproduce movielens-small --pretraining-learning-rate 0", "--pretraining-learning-rate must"),
+    ("ablate mine.csv", "no dataset 'mine.csv'"),
+    ("collect --folder none", "no results file below none"),
     ("ablate movielens-small --variation without-sleep", "no variation without-sleep: choose from"),
 ])
 def test_bad_input_is_one_line_that_says_what_is_wrong(
@@ -592,7 +867,7 @@ def test_bad_input_is_one_line_that_says_what_is_wrong(
 
 @pytest.mark.parametrize("arguments", [["fly"], ["pretrain"], ["data", "LastFM", "--speed", "9"],
                                        ["pretrain", "LastFM", "--epochs", "many"],
-                                       ["finetune", "LastFM", "--seed", "-1"]])
+                                       ["evaluate", "LastFM", "model", "--seed", "-1"]])
 def test_words_that_are_no_command_or_option_are_refused_with_the_usage(s3rec, arguments):
     refused = s3rec(*arguments)
     assert refused.code == 2 and refused.out == "" and "Usage" in refused.err
@@ -605,7 +880,7 @@ def in_a_process(code, *arguments):
 
 
 def test_a_process_ends_with_one_line_on_stderr_and_no_traceback():
-    failed = in_a_process("from s3rec_mini.cli import main; main()", "data", "none.csv")
+    failed = in_a_process("from s3rec_mini.tools.cli import main; main()", "data", "none.csv")
     assert failed.returncode == 1 and failed.stdout == ""
     assert failed.stderr.startswith("s3rec: ") and failed.stderr.count("\n") == 1
 

@@ -1,37 +1,58 @@
-"""The results files that the book and the README quote, and the weights that ship beside them."""
+"""The results that the book and the README quote, how they are kept, and the shipped weights."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import full_disk
 
 import s3rec_mini as s3
+from s3rec_mini.tools import experiments
+from s3rec_mini.tools.experiments import collect, load_ranks
 
 DATA = Path(s3.__file__).parent / "data"
 RESULTS = DATA / "results"
-RUNS = {path: path.parent.relative_to(RESULTS).as_posix()
-        for path in sorted(RESULTS.rglob("*.json")) if path.parent != RESULTS}
+FILES = sorted(RESULTS.glob("*.jsonl"))
+LINES = [json.loads(line) for path in FILES for line in path.read_text().splitlines()]
+RUNS = {(line.pop("folder"), line.pop("run")): line for line in LINES}
+FOLDERS = sorted({folder for folder, _ in RUNS})
 PROTOCOLS = ("full", "sampled")
 
 
 def read(folder, **chosen):
-    runs = [json.loads(path.read_text()) for path, where in RUNS.items() if where == folder]
+    runs = [run for (where, _), run in RUNS.items() if where == folder]
     return [run for run in runs if all(run[key] == value for key, value in chosen.items())]
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{RUNS[path]}/{path.stem}")
-def test_a_results_file_says_where_it_comes_from_and_agrees_with_itself(path):
-    run = json.loads(path.read_text())
+def test_no_run_was_lost():
+    assert len(RUNS) == len(LINES) >= 174
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_holds_the_runs_of_its_dataset_in_order(path):
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    places = [(each["folder"], len(each["run"]), each["run"]) for each in records]
+    assert places == sorted(places)
+    assert all(list(each)[:2] == ["folder", "run"] for each in records)
+    assert {each["dataset"] for each in records} == {path.stem}
+
+
+@pytest.mark.parametrize("key", RUNS, ids="/".join)
+def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
+    run, (folder, name) = RUNS[key], key
     ablation = "variation" in run
-    command = f"ablate {path.parts[-3]}" if ablation else f"reproduce {path.parts[-2]}"
+    assert (folder == f"{run['dataset']}/ablations") == ablation
+    command = f"ablate {run['dataset']}" if ablation else f"reproduce {Path(folder).name}"
     assert run["command"].startswith(f"s3rec {command} ")
     assert len(run["commit"]) == 40  # a commit, with nothing changed since
     assert "cores" in run["machine"]
     how = run["finetuning"]
     kind = run["variation"] if ablation else f"{run['start']}-{how['loss']}"
-    assert path.stem == f"{kind}-seed{how['seed']}"
+    assert name == f"{kind}-seed{how['seed']}"
     for protocol in PROTOCOLS:
         metrics, intervals = run[protocol]["metrics"], run[protocol]["intervals"]
         assert all(intervals[name][0] <= value <= intervals[name][1]
@@ -56,7 +77,7 @@ def test_the_growth_benchmark_measured_its_base():
         assert growth[str(measured["base"][name])] == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("folder", sorted(set(RUNS.values())))
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_three_seeds_stand_behind_every_comparison(folder):
     runs = read(folder)
     seeds = {}
@@ -67,23 +88,142 @@ def test_three_seeds_stand_behind_every_comparison(folder):
     assert all(found == {0, 1, 2} for found in seeds.values())
 
 
-@pytest.mark.parametrize("folder", sorted(set(RUNS.values())))
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_the_runs_of_a_folder_come_by_kind_and_seed(folder):
     loaded = s3.load_results(folder)
     for kind, runs in loaded.items():
         for seed, run in enumerate(runs):
-            assert run == json.loads((RESULTS / folder / f"{kind}-seed{seed}.json").read_text())
+            assert run == RUNS[folder, f"{kind}-seed{seed}"]
     assert sum(map(len, loaded.values())) == len(read(folder))
 
 
-def test_the_tenth_seed_comes_last_and_an_unknown_folder_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(s3.evaluation, "__file__", str(tmp_path / "evaluation.py"))
-    (tmp_path / "data/results/mine").mkdir(parents=True)
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder that stands for the results that travel with the package; empty."""
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path / "shipped")
+    return tmp_path / "shipped"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write the results file of a run, as an experiment does, with ranks or without."""
+
+    def write(folder, run, ranks=None, dataset="mine", **content):
+        path = tmp_path / "results" / folder / f"{run}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"dataset": dataset, **content}))
+        if ranks is not None:
+            np.savez_compressed(path.with_suffix(".npz"), **ranks)
+        return path
+
+    return write
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_tenth_seed_comes_last_and_an_unknown_folder_is_an_error(shipped, written, tmp_path):
     for seed in range(11):
-        (tmp_path / f"data/results/mine/a-b-seed{seed}.json").write_text(str(seed))
-    assert s3.load_results("mine") == {"a-b": list(range(11))}
-    with pytest.raises(ValueError, match="no results ship in 'yours': choose from mine"):
+        written("mine/deep", f"a-b-seed{seed}", seed=seed)
+    collect(tmp_path / "results", shipped)
+    (runs,) = [s3.load_results("mine/deep")["a-b"]]
+    assert [run["seed"] for run in runs] == list(range(11))
+    assert s3.load_results("mine/deep/")["a-b"] == runs
+    with pytest.raises(ValueError, match=r"no results ship in 'yours': choose from mine/deep$"):
         s3.load_results("yours")
+
+
+def test_collect_adds_the_runs_that_are_new_and_leaves_those_that_are_there(
+        shipped, written, tmp_path):
+    first = written("mine", "a-seed0", value=0.1 + 0.2)
+    assert collect(tmp_path / "results", shipped) == [first]
+    old = (shipped / "mine.jsonl").read_text()
+    second = written("third/mine", "a-seed0", value=2)
+    third = written("other", "b-seed0", dataset="other", value=3)
+    assert collect(tmp_path / "results", shipped) == [third, second]
+    assert sorted(path.name for path in shipped.iterdir()) == ["mine.jsonl", "other.jsonl"]
+    assert (shipped / "mine.jsonl").read_text().startswith(old)
+    assert s3.load_results("mine") == {"a": [{"dataset": "mine", "value": 0.1 + 0.2}]}
+    before = everything(tmp_path)
+    assert collect(tmp_path / "results", shipped) == [] and everything(tmp_path) == before
+
+
+def test_collect_refuses_another_run_of_a_name_unless_it_is_to_replace_it(
+        shipped, written, tmp_path):
+    ranks = {"full": np.array([1], np.uint16), "sampled": np.array([2], np.uint8)}
+    written("mine", "a-seed0", ranks, value=1)
+    collect(tmp_path / "results", shipped)
+    path = written("mine", "a-seed0", {"full": ranks["sampled"], "sampled": ranks["full"]}, value=2)
+    before = everything(shipped)
+    with pytest.raises(ValueError, match=r"another run a-seed0 of mine than .*/a-seed0\.json"):
+        collect(tmp_path / "results", shipped)
+    assert everything(shipped) == before
+    assert collect(tmp_path / "results", shipped, overwrite=True) == [path]
+    assert s3.load_results("mine") == {"a": [{"dataset": "mine", "value": 2}]}
+    assert load_ranks("mine")["a"][0]["full"] == [2]
+
+
+def test_collect_leaves_what_is_no_results_file_and_a_full_disk_harms_nothing(
+        shipped, written, tmp_path):
+    written("mine", "a-seed0", value=list(range(100)))
+    collect(tmp_path / "results", shipped)
+    before = everything(shipped)
+    path = written("mine", "b-seed0", value=list(range(100)))
+    with full_disk(room=500), pytest.raises(OSError, match=r"cannot write .*mine\.jsonl"):
+        collect(tmp_path / "results", shipped)
+    assert everything(shipped) == before
+    for text in ("{", "[]", '{"growth": 1}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"b-seed0\.json is no results file"):
+            collect(tmp_path / "results", shipped)
+    with pytest.raises(ValueError, match="no results file below"):
+        collect(tmp_path / "nowhere", shipped)
+    assert everything(shipped) == before
+
+
+def test_the_runs_that_ship_collected_once_more_are_the_same_files(tmp_path):
+    for (folder, name), run in RUNS.items():
+        path = tmp_path / "results" / folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run))
+    for dataset in ("LastFM", "movielens-small"):  # the others from nothing
+        (tmp_path / "shipped").mkdir(exist_ok=True)
+        shutil.copy(RESULTS / f"{dataset}.jsonl", tmp_path / "shipped")
+    collect(tmp_path / "results", tmp_path / "shipped")
+    for path in FILES:
+        assert (tmp_path / "shipped" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_ranks_come_by_kind_and_seed_as_they_were_measured(shipped, written, tmp_path):
+    small, large = np.array([1, 100, 255]), np.array([1, 65535, 70000])
+    stored = {"full": large.astype(np.uint32), "sampled": small.astype(np.uint8)}
+    for seed in (10, 2):
+        written("mine", f"a-seed{seed}", stored, seed=seed)
+    written("mine", "b-seed0", value=2)  # a run of an older edition has none
+    collect(tmp_path / "results", shipped)
+    loaded = load_ranks("mine")
+    assert loaded.keys() == {"a"} and len(loaded["a"]) == 2
+    for protocol, ranks in (("full", large), ("sampled", small)):
+        assert (loaded["a"][0][protocol] == ranks).all()
+        # In so few bits NumPy would take logarithms of half their digits.
+        assert s3.metrics_from_ranks(loaded["a"][1][protocol]) == s3.metrics_from_ranks(ranks)
+    with pytest.raises(ValueError, match="no ranks are kept in 'yours'"):
+        load_ranks("yours")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_ranks_that_are_kept_give_the_metrics_of_their_run(folder):
+    kept = sorted((RESULTS / "ranks" / folder).glob("*.npz"))
+    if not kept:
+        with pytest.raises(ValueError, match="no ranks are kept"):
+            load_ranks(folder)
+    for kind, runs in (load_ranks(folder) if kept else {}).items():
+        names = [path.stem for path in kept if path.stem.rpartition("-seed")[0] == kind]
+        for name, ranks in zip(names, runs, strict=True):
+            for protocol in PROTOCOLS:
+                metrics = RUNS[folder, name][protocol]["metrics"]
+                assert s3.metrics_from_ranks(ranks[protocol]) == pytest.approx(metrics, rel=1e-12)
 
 
 def test_lastfm_lands_near_the_authors_own_rerun():
@@ -112,7 +252,7 @@ def follows(history, dataset, start):
 
     Another machine rounds otherwise, and training amplifies it: near, not equal.
     """
-    recorded = json.loads((RESULTS / dataset / f"{start}-pointwise-seed0.json").read_text())
+    recorded = RUNS[dataset, f"{start}-pointwise-seed0"]
     losses = recorded["finetuning_history"]["loss"][:len(history)]
     mrrs = recorded["finetuning_history"]["validation.MRR"][:len(history)]
     return ([epoch["loss"] for epoch in history] == pytest.approx(losses, rel=0.02)
@@ -138,8 +278,7 @@ def test_a_short_run_from_the_shipped_weights_goes_where_the_results_files_go(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_shipped_weights_give_the_metrics_of_their_results_file(protocol):
     data, model = s3.load_dataset("movielens-small"), s3.load_model("movielens-small")
-    path = RESULTS / "movielens-small" / "pretrained-pairwise-seed0.json"
-    recorded = json.loads(path.read_text())[protocol]["metrics"]
+    recorded = RUNS["movielens-small", "pretrained-pairwise-seed0"][protocol]["metrics"]
     measured = s3.evaluate(model, data, "test", protocol)
     assert measured == pytest.approx(recorded, abs=2e-3)  # a rank or two may round otherwise
 
@@ -162,7 +301,7 @@ NAMES = {"Beauty": "Beauty", "Toys_and_Games": "Toys", "LastFM": "LastFM",
 STARTS = {"scratch": "from scratch (SASRec)", "pretrained": "pretrained",
           "LastFM-epochs-150": "the authors' weights"}
 ROWS = [(protocol, dataset, start) for protocol in PROTOCOLS for dataset in NAMES
-        for start in STARTS if any((RESULTS / dataset).glob(f"{start}-*"))]
+        for start in STARTS if read(dataset, start=start)]
 
 
 def row_of_the_readme(protocol, dataset, start):

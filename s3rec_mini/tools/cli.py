@@ -1,75 +1,151 @@
 """The command line, ``s3rec``: the same stages as in Python, each with ``--help``.
 
-NAME is a dataset's name, or a CSV file with the columns user, item and timestamp (numbers, or dates
-as pandas reads them). Results are JSON that says with which command, settings, seed, commit and
-machine they were made.
+NAME is a dataset's name or, but for the experiments, a CSV file with the columns user, item and
+timestamp (numbers, or dates as pandas reads them). Results are JSON that says with which command,
+settings, seed, commit and machine they were made. The fields of the configs say what may be set:
+`with_settings` makes the options of them.
 """
 
-import json
+import inspect
 import os
-import platform
-import shlex
-import shutil
-import subprocess
+import re
 import sys
-from dataclasses import asdict, replace
+from dataclasses import MISSING, Field, asdict, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 import typer
 
-from . import official
-from .datasets import SequenceDataset, load_dataset
-from .encoder import ModelConfig, S3Rec, replacing
-from .evaluation import bootstrap_intervals, metrics_from_ranks, rank_targets
-from .evaluation import recommend as recommend_items
-from .inspection import probe_attributes
-from .objectives import OBJECTIVES
-from .training import FinetuneConfig, PretrainConfig
-from .training import finetune as finetune_model
-from .training import pretrain as pretrain_model
+from .. import training
+from ..datasets import SequenceDataset
+from ..encoder import ModelConfig, S3Rec
+from ..training import FinetuneConfig, PretrainConfig
+from . import experiments
+from .experiments import Experiment, Reproduction, read_negatives, write_record
+from .recommend import recommend as recommend_items
+from .settings import Settings, default, kinds
+from .sources import load_dataset
 
-__all__ = ["app"]
+__all__ = ["app", "main", "step_flop", "with_settings"]
 
-RESULTS = Path("s3rec_mini/data/results")  # in a checkout, from its root
+# With two cores to itself a second thread makes steps of 40 GFLOP and more 1.6 to 2 times as fast,
+# the paper's, of 1 to 20, 1.1 to 1.8 times. Beside other processes, where each thread waits until
+# the other has had its turn, it makes any step 3 to 10 times as slow: no small step is worth that.
+FLOP_A_THREAD = 25e9
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="S3-Rec: pretrain, finetune, evaluate and recommend.")
 
-def _option(kind: type, text: str, **limits):
-    return Annotated[kind, typer.Option(help=text, **limits)]
+
+# ---- options
 
 
-Name = Annotated[str, typer.Argument(
-    help="Dataset, or a CSV file with the columns user, item and timestamp.")]
+def _argument(kind: type, text: str):
+    return Annotated[kind, typer.Argument(help=text)]
+
+
+def _option(kind: type, text: str, *names: str, **more):
+    return Annotated[kind, typer.Option(*names, help=text, **more)]
+
+
+Name = _argument(str, "Dataset, or a CSV file with the columns user, item and timestamp.")
 Attributes = _option(
     Path | None, "A second CSV file: the column item and any number of attribute columns.")
-Weights = Annotated[Path, typer.Argument(help="A model file, as pretrain and finetune write it.")]
+Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
-Seed = _option(int, "Of weights, batches, dropout and negatives.", min=0)
-Epochs = _option(int, "Passes over the users, at most.")
-BatchSize = _option(int, "Sequences a step.")
-LearningRate = _option(float, "Of Adam.")
-Masked = _option(float, "Chance of an item to be masked.")
-PerUser = _option(int | None, "Prefixes a user an epoch; all without it.")
-ObjectiveWeights = _option(list[str] | None, "An objective's weight, as aap=0.2; repeatable.")
-Forms = _option(list[str] | None,
-                "An objective's form, as mip=infonce: released, paper, infonce; repeatable.")
-HiddenSize = _option(int, "Width of embeddings and states.")
-Layers = _option(int, "Blocks of the encoder.")
-Heads = _option(int, "Attention heads a block.")
-MaxLength = _option(int, "Newest items that the model reads.")
-DropoutRate = _option(float, "Probability of dropout.")
-Loss = _option(str, "pairwise, pointwise or softmax.")
-Validation = _option(str, "sampled (99 negatives) or full (all items): where the MRR is taken.")
-Patience = _option(int, "Epochs without a better validation MRR after which to stop.")
 Negatives = _option(
     Path | None, "The authors' NAME_sample.txt; 99 are drawn for each user without it.")
+Threads = _option(
+    int | None, "Of torch. As many as a step is worth without it, or OMP_NUM_THREADS.", min=1)
+
+
+def with_settings(**without: tuple[str, ...]):
+    """Let a command take configs, each made of an option for every field.
+
+    Configs are the arguments annotated with one; `without` names, by argument, the fields that are
+    no options of this command. A field that has no default is none either; it is set to its least.
+    Where an earlier config has a field of the same name, the option begins with the argument's
+    name: ``--pretraining-epochs``.
+    """
+
+    def decorate(command):
+        taken = inspect.signature(command).parameters.values()
+        configs = {each.name: each.annotation for each in taken
+                   if inspect.isclass(each.annotation) and issubclass(each.annotation, Settings)}
+        options: dict[str, tuple[str, Field]] = {}  # by name: whose it is, and the field
+        for argument, config in configs.items():
+            for each in fields(config):
+                name = each.name if each.metadata["option"] is None else each.metadata["option"]
+                left_out = each.name in without.get(argument, ()) or default(each) is MISSING
+                if name and not left_out:
+                    options[f"{argument}_{name}" if name in options else name] = argument, each
+
+        @wraps(command)
+        def call(**given):
+            for argument, config in configs.items():
+                own = {name: each for name, (owner, each) in options.items() if owner == argument}
+                given[argument] = _config(config, own, {name: given.pop(name) for name in own})
+            return command(**given)
+
+        shown = [each.replace(kind=each.KEYWORD_ONLY) for each in taken if each.name not in configs]
+        shown += [_parameter(name, each) for name, (_, each) in options.items()]
+        call.__signature__ = inspect.Signature(shown)
+        call.__annotations__ = {each.name: each.annotation for each in shown}
+        return call
+
+    return decorate
+
+
+def _parameter(name: str, declared: Field) -> inspect.Parameter:
+    """Make the option of a setting: its text as help, what it may be where the type stands."""
+    kind, usual, text = kinds(declared.type)[0], default(declared), declared.metadata["text"]
+    signs = {"least": "≥", "above": ">", "most": "≤", "below": "<"}
+    limits = [f"{signs[each]} {limit}" for each, limit in declared.metadata["limits"].items()]
+    option = _option(declared.type, text, metavar="|".join(
+        declared.metadata["choices"] or [" ".join([kind.__name__, *limits])]))
+    if kind is dict:
+        pairs = " ".join(f"{key}={value}" for key, value in usual.items())
+        option = _option(list[str] | None, f"{text} Repeatable.", metavar="NAME=VALUE",
+                         show_default=pairs or False)
+        usual = None
+    elif usual is False:
+        option = _option(bool, text, f"--{name.replace('_', '-')}")  # no --no-smoke
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=option)
+
+
+def _config(config: type, options: dict[str, Field], given: dict) -> Settings:
+    """Make a config of what was given for its options; an error names them, not the fields."""
+    names = {each.name: f"--{name.replace('_', '-')}" for name, each in options.items()}
+    least = {each.name: each.metadata["limits"]["least"] for each in fields(config)
+             if default(each) is MISSING}
+    try:
+        return config(**least, **{each.name: _value(each, given[name])
+                                  for name, each in options.items()})
+    except ValueError as error:
+        named = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), str(error))
+        raise ValueError(named) from None
+
+
+def _value(declared: Field, given):
+    """Return the value of a setting: of pairs, NAME=VALUE, the default with these put over it."""
+    if dict not in kinds(declared.type):
+        return given
+    kind = get_args(declared.type)[1]
+    try:
+        pairs = dict(pair.split("=") for pair in given or ())
+        return default(declared) | {name: kind(value) for name, value in pairs.items()}
+    except ValueError:
+        raise ValueError(f"{declared.name} takes NAME=VALUE, VALUE being a {kind.__name__}, "
+                         f"not {' '.join(given)}") from None
+
+
+# ---- commands
 
 
 @app.command()
@@ -81,94 +157,58 @@ def data(name: Name, attributes: Attributes = None):
 
 
 @app.command()
-def pretrain(
-    name: Name,
-    output: Output = Path("pretrained.safetensors"),
-    attributes: Attributes = None,
-    epochs: Epochs = PretrainConfig.epochs,
-    batch_size: BatchSize = PretrainConfig.batch_size,
-    learning_rate: LearningRate = PretrainConfig.learning_rate,
-    mask_probability: Masked = PretrainConfig.mask_probability,
-    prefixes_per_user: PerUser = None,
-    weight: ObjectiveWeights = None,
-    form: Forms = None,
-    hidden_size: HiddenSize = ModelConfig.hidden_size,
-    num_layers: Layers = ModelConfig.num_layers,
-    num_heads: Heads = ModelConfig.num_heads,
-    max_length: MaxLength = ModelConfig.max_length,
-    dropout: DropoutRate = ModelConfig.dropout,
-    seed: Seed = 0,
-    checkpoint: Checkpoint = None,
-    results: Results = None,
-):
+@with_settings()
+def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
+             output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
+             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
     _check_writable(output, results)
     dataset = _load(name, attributes)
-    weights = PretrainConfig().weights | {k: float(v) for k, v in _pairs(weight).items()}
-    config = PretrainConfig(epochs, batch_size, learning_rate, weights, _pairs(form),
-                            mask_probability, prefixes_per_user, seed=seed)
-    model = _new_model(dataset, seed, hidden_size=hidden_size, num_layers=num_layers,
-                       num_heads=num_heads, max_length=max_length, dropout=dropout)
-    history = pretrain_model(model, dataset, config, checkpoint)
+    _choose_threads(threads, [dataset], sizes, pretraining)
+    model = experiments.new_model(dataset, sizes, pretraining.seed)
+    history = training.pretrain(model, dataset, pretraining, checkpoint)
     model.save(output)
-    _report({"model": asdict(model.config), "pretraining": asdict(config),
-             "history": _columns(history)}, results)
+    write_record({"model": asdict(model.config), "pretraining": asdict(pretraining),
+                  "history": experiments.columns(history)}, results)
 
 
 @app.command()
-def finetune(
-    name: Name,
-    weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
-    output: Output = Path("finetuned.safetensors"),
-    attributes: Attributes = None,
-    epochs: Epochs = FinetuneConfig.epochs,
-    patience: Patience = FinetuneConfig.patience,
-    batch_size: BatchSize = FinetuneConfig.batch_size,
-    learning_rate: LearningRate = FinetuneConfig.learning_rate,
-    loss: Loss = FinetuneConfig.loss,
-    validation_protocol: Validation = FinetuneConfig.validation_protocol,
-    negatives: Negatives = None,
-    seed: Seed = 0,
-    checkpoint: Checkpoint = None,
-    results: Results = None,
-):
+@with_settings()
+def finetune(name: Name, finetuning: FinetuneConfig,
+             weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
+             output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
+             negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
+             threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
     dataset = _load(name, attributes)
-    config = FinetuneConfig(epochs, patience, batch_size, learning_rate, loss,
-                            validation_protocol, seed=seed)
-    model = S3Rec.load(weights) if weights else _new_model(dataset, seed)
-    history = finetune_model(model, dataset, config, checkpoint, _negatives(negatives, dataset))
+    model = S3Rec.load(weights) if weights else experiments.new_model(
+        dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
+    _choose_threads(threads, [dataset], model.config, finetuning)
+    history = training.finetune(model, dataset, finetuning, checkpoint,
+                                read_negatives(negatives, dataset))
     model.save(output)
-    _report({"model": asdict(model.config), "finetuning": asdict(config),
-             "history": _columns(history)}, results)
+    write_record({"model": asdict(model.config), "finetuning": asdict(finetuning),
+                  "history": experiments.columns(history)}, results)
 
 
 @app.command()
-def evaluate(
-    name: Name,
-    weights: Weights,
-    attributes: Attributes = None,
-    split: _option(str, "test or validation.") = "test",
-    negatives: Negatives = None,
-    seed: Seed = 0,
-    results: Results = None,
-):
+def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
+             split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
+             seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
+             results: Results = None):
     """Rank every user's held-out item among all items and among 99 negatives."""
     dataset, model = _load(name, attributes), S3Rec.load(weights)
-    record = {"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
-              "negatives": str(negatives or "99 drawn"), "seed": seed}
-    _report(record | _measure(model, dataset, split, _negatives(negatives, dataset), seed), results)
+    measured, _ = experiments.measure(model, dataset, split, read_negatives(negatives, dataset),
+                                      seed)
+    write_record({"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
+                  "negatives": str(negatives or "99 drawn"), "seed": seed, **measured}, results)
 
 
 @app.command()
-def recommend(
-    name: Name,
-    weights: Weights,
-    history: Annotated[list[str], typer.Argument(help="Items seen, oldest first, by name or id.")],
-    attributes: Attributes = None,
-    k: _option(int, "How many to recommend.") = 10,
-):
+def recommend(name: Name, weights: Weights,
+              history: _argument(list[str], "Items seen, oldest first, by name or id."),
+              attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
     dataset = _load(name, attributes)
     seen = [int(item) if item not in dataset.item_names and item.isdigit() else item
@@ -177,198 +217,49 @@ def recommend(
 
 
 @app.command()
-def reproduce(
-    names: Annotated[list[str], typer.Argument(help="Datasets by name.")],
-    seeds: _option(int, "How many finetuning seeds: 0, 1, …", min=1) = 3,
-    pretraining_seeds: _option(
-        int, "Pretraining runs; finetuning seed s starts from run s modulo this.", min=1) = 1,
-    pretraining_epochs: Epochs = PretrainConfig.epochs,
-    pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
-    pretraining_learning_rate: LearningRate = PretrainConfig.learning_rate,
-    prefixes_per_user: PerUser = None,
-    form: _option(str, "Form of all four objectives: released, paper or infonce.") = "released",
-    weights: _option(
-        Path | None, "The authors' pretrained checkpoint, finetuned instead of ours.") = None,
-    epochs: Epochs = FinetuneConfig.epochs,
-    loss: Loss = FinetuneConfig.loss,
-    patience: Patience = FinetuneConfig.patience,
-    negatives: _option(Path | None, "The authors' NAME_sample.txt, or a folder that may hold one; "
-                       "99 are drawn for each user without it.") = None,
-    smoke: Annotated[bool, typer.Option(
-        "--smoke", help="Try everything in a minute: 200 users, a seed, an epoch a stage. "
-                        "Its files go to the folder smoke of --runs.")] = False,
-    folder: _option(Path, "Where the results go, one JSON file a run.") = RESULTS,
-    runs: _option(Path, "Where checkpoints go.") = Path("runs"),
-):
+@with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
+def reproduce(names: _argument(list[str], "Datasets by name."), plan: Reproduction,
+              finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
+              threads: Threads = None):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    if smoke:
-        seeds = epochs = pretraining_epochs = 1
-        negatives, runs = None, runs / "smoke"
-        folder = runs / "results"
-        shutil.rmtree(runs, ignore_errors=True)
-    suffix, forms = f"-{form}", dict.fromkeys(OBJECTIVES, form)
-    if form == "released":
-        suffix, forms = "", {}
-    pretraining = PretrainConfig(pretraining_epochs, pretraining_batch_size,
-                                 pretraining_learning_rate, forms=forms,
-                                 prefixes_per_user=prefixes_per_user)
-    starts = ("scratch", weights.stem if weights else f"pretrained{suffix}")
-    for name in names:
-        dataset = load_dataset(name)
-        if smoke:
-            dataset = dataset.subset(np.arange(min(200, dataset.num_users)))
-        file = _sample_file(negatives, name)
-        for seed in range(seeds):
-            finetuning = FinetuneConfig(epochs, patience, loss=loss, seed=seed)
-            how = replace(pretraining, seed=seed % pretraining_seeds)
-            run = runs / name / f"pretraining{suffix}-seed{how.seed}"
-            for start, config in zip(starts, (None, None if weights else how), strict=True):
-                path = folder / name / f"{start}-{loss}-seed{seed}.json"
-                if _done(path, config, finetuning):
-                    continue
-                if weights and start != "scratch":
-                    model, origin = official.load_checkpoint(weights, dataset), {}
-                else:
-                    model, origin = _started(dataset, config, seed, run)
-                _, result = _finetuned(model, dataset, dataset, finetuning,
-                                       runs / name / path.stem, file)
-                _report({"dataset": name, "start": start, **origin, **result}, path)
-
-
-# What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
-ALL = PretrainConfig().weights
-VARIATIONS: dict[str, dict] = {
-    "all-released": {},
-    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in OBJECTIVES},
-    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in OBJECTIVES},
-    **{f"all-{form}": {"forms": dict.fromkeys(OBJECTIVES, form)} for form in ("paper", "infonce")},
-    **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
-    **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
-    **{f"data-20-{form}": {"share": 0.2, "forms": dict.fromkeys(OBJECTIVES, form)}
-       for form in ("paper", "infonce")},
-    "scratch": {"epochs": 0},
-    **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
-       for percent in (20, 40, 60, 80)},
-}
+    datasets = [load_dataset(name) for name in names]
+    _choose_threads(threads, datasets, sizes, pretraining, finetuning)
+    experiments.reproduce(datasets, plan, sizes, pretraining, finetuning)
 
 
 @app.command()
-def ablate(
-    name: Name,
-    variation: _option(
-        list[str] | None, f"Repeatable; all without it: {', '.join(VARIATIONS)}.") = None,
-    seeds: _option(int, "How many seeds: 0, 1, …", min=1) = 3,
-    pretraining_epochs: Epochs = PretrainConfig.epochs,
-    pretraining_batch_size: BatchSize = PretrainConfig.batch_size,
-    prefixes_per_user: PerUser = None,
-    loss: Loss = FinetuneConfig.loss,
-    patience: Patience = FinetuneConfig.patience,
-    folder: _option(Path, "Where the results go, one JSON file a run.") = RESULTS,
-    runs: _option(Path, "Where checkpoints go.") = Path("runs"),
-):
+@with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
+def ablate(name: _argument(str, "Dataset by name."), plan: Experiment, finetuning: FinetuneConfig,
+           pretraining: PretrainConfig, sizes: ModelConfig, threads: Threads = None,
+           variation: _option(list[str] | None, f"Repeatable; all without it: "
+                              f"{', '.join(experiments.VARIATIONS)}.") = None):
     """Pretrain with something left out or changed, finetune, and evaluate on all users.
 
     In data-P, on P % of the users, batches shrink by the same share: an epoch has as many steps.
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    unknown = sorted(set(variation or []) - VARIATIONS.keys())
-    if unknown:
-        raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
     dataset = load_dataset(name)
-    for seed in range(seeds):
-        pretraining = PretrainConfig(epochs=pretraining_epochs, batch_size=pretraining_batch_size,
-                                     prefixes_per_user=prefixes_per_user, seed=seed)
-        finetuning = FinetuneConfig(loss=loss, patience=patience, seed=seed)
-        for label in variation or VARIATIONS:
-            path = folder / name / "ablations" / f"{label}-seed{seed}.json"
-            share, *configs = _varied(VARIATIONS[label], pretraining, finetuning)
-            if not _done(path, *configs):
-                run = runs / name / "ablations" / path.stem
-                result = _ablated(dataset, share, *configs, run)
-                _report({"dataset": name, "variation": label, **result}, path)
+    _choose_threads(threads, [dataset], sizes, pretraining, finetuning)
+    experiments.ablate(dataset, variation, plan, sizes, pretraining, finetuning)
 
 
-def _varied(change: dict, pretraining, finetuning):
-    """Return the share of users and both configs of a variation; without pretraining, None."""
-    share = change.get("share", 1.0)
-    finetuning = replace(finetuning, batch_size=round(share * finetuning.batch_size))
-    if change.get("epochs") == 0:
-        return share, None, finetuning
-    changed = {name: value for name, value in change.items() if name != "share"}
-    batch_size = round(share * pretraining.batch_size)
-    return share, replace(pretraining, **changed, batch_size=batch_size), finetuning
+@app.command()
+def collect(folder: _option(Path, "Where runs wrote their results.") = Experiment.folder,
+            into: _option(Path, "Where those are that travel with the package, in a checkout."
+                          ) = Path("s3rec_mini/data/results"),
+            replace: _option(bool, "Let a run take the place of another one of its name.",
+                             "--replace") = False):
+    """Merge the results of runs into those that travel with the package, the ranks too.
 
-
-def _ablated(dataset, share: float, pretraining, finetuning, run: Path) -> dict:
-    """Make one run of an ablation, or finish it; return what is to be recorded."""
-    order = np.random.default_rng([finetuning.seed, 7]).permutation(dataset.num_users)
-    users = np.sort(order[: round(share * dataset.num_users)])
-    part = dataset.subset(users) if share < 1 else dataset
-    model, origin = _started(part, pretraining, finetuning.seed,
-                             run / f"pretraining-seed{finetuning.seed}")
-    pretrained = _probe(model, dataset)
-    model, result = _finetuned(model, part, dataset, finetuning, run, None)
-    probes = {"pretrained": pretrained, "finetuned": _probe(model, dataset)}
-    return {"users": len(users), **origin, "probes": probes, **result}
-
-
-def _probe(model, dataset) -> dict[str, float]:
-    """Ask how well a linear probe reads the attributes off the item embeddings."""
-    frame = probe_attributes(model.item_embedding.weight[1:-1], dataset.item_attributes)
-    return frame[["auc", "control_auc"]].mean().to_dict()
-
-
-def _done(path: Path, pretraining: PretrainConfig | None, finetuning: FinetuneConfig) -> bool:
-    """Say whether a run was made already; a file of a run with other settings is an error."""
-    if not path.exists():
-        return False
-    try:
-        saved = json.loads(path.read_text())
-    except ValueError:
-        raise ValueError(f"{path} is no results file: move it away") from None
-    for stage, config in (("pretraining", pretraining), ("finetuning", finetuning)):
-        asked, made = (asdict(config) if config else {}), saved.get(stage, {})
-        different = sorted(name for name in asked.keys() | made.keys()
-                           if asked.get(name) != made.get(name))
-        if different:
-            raise ValueError(f"{path} holds a run whose {stage} differs in {different[0]} "
-                             f"({made.get(different[0])}, not {asked.get(different[0])}): choose "
-                             f"another --folder and --runs, or delete it")
-    typer.echo(f"{path} is there: not run again", err=True)
-    return True
-
-
-def _started(dataset, config: PretrainConfig | None, seed: int, run: Path) -> tuple[S3Rec, dict]:
-    """Make a new model, pretrain it (or find it pretrained in `run`) if `config` says how.
-
-    Returns the model and what is to be recorded of its pretraining.
+    No run is lost: one that is there already is left, and another one of its name is refused.
     """
-    if config is None:
-        return _new_model(dataset, seed), {}
-    model = _new_model(dataset, config.seed)
-    history = pretrain_model(model, dataset, config, run)
-    model.save(run / "model.safetensors", torch.float16)  # small enough to ship
-    return model, {"pretraining": asdict(config), "pretraining_cost": _cost(history),
-                   "pretraining_history": _columns(history)}
+    typer.echo(f"{len(experiments.collect(folder, into, replace))} new runs in {into}")
 
 
-def _finetuned(model, part, dataset, config: FinetuneConfig, run: Path, negatives: Path | None,
-               ) -> tuple[S3Rec, dict]:
-    """Finetune a model on a part of the users (or on all) and measure it on all of them.
-
-    Returns the model that was measured and what is to be recorded.
-    """
-    candidates = _negatives(negatives, dataset)
-    history = finetune_model(model, part, config, run, candidates)
-    model.save(run / "model.safetensors", torch.float16)
-    model = S3Rec.load(run / "model.safetensors")  # what is measured is what can be shipped
-    record = {"model": asdict(model.config), "finetuning": asdict(config),
-              "finetuning_cost": _cost(history), "finetuning_history": _columns(history),
-              "negatives": negatives.name if negatives else "99 drawn, seed 0"}
-    return model, record | _measure(model, dataset, "test", candidates, seed=0)
+# ---- what commands share
 
 
 def _load(name: str, attributes: Path | None) -> SequenceDataset:
@@ -385,86 +276,38 @@ def _load(name: str, attributes: Path | None) -> SequenceDataset:
 
 
 def _check_writable(*paths: Path | None) -> None:
-    """Find out before hours of training, not after them."""
+    """Find out before hours of training, not after them; a device or a link is left alone."""
     for path in filter(None, paths):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
+        other = path.is_symlink() or (path.exists() and not path.is_file())
+        if other or not os.access(path.parent, os.W_OK):
             raise OSError(f"{path} cannot be written: choose another file")
 
 
-def _new_model(dataset, seed: int, **sizes) -> S3Rec:
-    torch.manual_seed(seed)
-    return S3Rec(ModelConfig.for_dataset(dataset, **sizes))
+def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: Settings) -> None:
+    """Let torch use as many threads as were asked for, else as many as a step is worth."""
+    if asked is None:
+        if "OMP_NUM_THREADS" in os.environ:
+            return
+        flop = max(step_flop(data, sizes, config) for data in datasets for config in configs)
+        asked = max(1, min(torch.get_num_threads(), int(flop / FLOP_A_THREAD)))
+        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP; --threads N for "
+                   f"another number", err=True)
+    torch.set_num_threads(asked)
 
 
-def _negatives(path: Path | None, dataset):
-    return official.load_negatives(path, dataset) if path else 99
+def step_flop(data: SequenceDataset, sizes: ModelConfig, config: Settings) -> float:
+    """Estimate the floating-point operations of a training step: its large matrix products.
 
-
-def _sample_file(negatives: Path | None, name: str) -> Path | None:
-    """Find a dataset's file of negatives: the one named, or that of a folder if it holds one."""
-    if negatives is None or not negatives.is_dir():
-        return negatives
-    file = negatives / f"{name}_sample.txt"
-    return file if file.exists() else None
-
-
-def _pairs(options: list[str] | None) -> dict[str, str]:
-    try:
-        return dict(option.split("=") for option in options or [])
-    except ValueError:
-        raise ValueError(f"write NAME=VALUE, such as aap=0.2, not {options}") from None
-
-
-def _measure(model, dataset, split, negatives, seed) -> dict:
-    measured = {"split": split}
-    for protocol in ("full", "sampled"):
-        ranks = rank_targets(model, dataset, split, protocol, negatives, seed)
-        measured[protocol] = {"metrics": metrics_from_ranks(ranks),
-                              "intervals": bootstrap_intervals(ranks)}
-    return measured
-
-
-def _columns(history: list[dict]) -> dict[str, list]:
-    """Turn a history into one list of numbers, of five digits, a column."""
-    frame = pd.json_normalize(history)
-    return {name: [float(f"{value:.5g}") for value in frame[name]] for name in frame}
-
-
-def _cost(history: list[dict]) -> dict[str, float]:
-    """Add up what all epochs took, validation included."""
-    return {name: round(sum(record[name] for record in history), 1)
-            for name in ("sequences", "seconds", "cpu_seconds")}
-
-
-def _report(record: dict, path: Path | None) -> None:
-    """Write a result with where it comes from, or print it."""
-    origin = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": _commit(),
-              "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
-                         f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
-                         f"torch {torch.__version__}"}
-    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (origin | record).items())
-    text = "{\n" + ",\n".join(lines) + "\n}"
-    if path is None:
-        typer.echo(text)
-        return
-    with replacing(path) as unfinished:
-        unfinished.write_text(text + "\n")
-
-
-def _commit() -> str:
-    """Name the commit of a checkout, marked if its files differ, or the installed version."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True,
-                              check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "--", "*.py"],
-                                 capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        from . import __version__
-
-        return f"s3rec-mini {__version__}, not a checkout"
-    return head + (" with changes" if changed else "")
+    Each position is multiplied by 12 H² weights of every block, and with the softmax loss by all
+    items; gradients take twice as much. Pretraining reads four views of half a history.
+    """
+    lengths = np.minimum([len(items) for items in data.training_sequences], sizes.max_length)
+    views = 2 if isinstance(config, PretrainConfig) else 1
+    positions = views * min(config.batch_size, data.num_users) * lengths.mean()
+    scored = data.num_items if getattr(config, "loss", None) == "softmax" else 0
+    weights = sizes.hidden_size * (12 * sizes.hidden_size * sizes.num_layers + scored)
+    return float(3 * 2 * positions * weights)
 
 
 def main():

@@ -1,1 +1,482 @@
-def load_results(x): pass
+"""Runs that take longer than a chapter: `reproduce`, `ablate`, and the results files they leave.
+
+A run starts a model, pretrains and finetunes it and ranks every user's test item. It writes
+``FOLDER/RUN.json``, which says with which command, settings, seeds, commit and machine it was made,
+and beside it ``RUN.npz``, the ranks. `collect` merges such files into those that travel with the
+package, one JSON Lines file a dataset, which `load_results` and `load_ranks` read.
+"""
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..datasets import SequenceDataset
+from ..encoder import ModelConfig, S3Rec
+from ..evaluation import bootstrap_intervals, metrics_from_ranks, rank_targets
+from ..looking.inspection import probe_attributes
+from ..objectives import FORMS, OBJECTIVES
+from ..training import FinetuneConfig, PretrainConfig, finetune, pretrain
+from . import official, streams
+from .files import replacing
+from .settings import Settings, setting
+
+__all__ = ["VARIATIONS", "Experiment", "Reproduction", "Run", "ablate", "collect", "columns",
+           "load_ranks", "load_results", "make", "measure", "new_model", "read_negatives",
+           "reproduce", "write_record"]
+
+RESULTS = Path(__file__).parents[1] / "data" / "results"  # those that travel with the package
+
+# What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
+ALL = PretrainConfig().weights
+IN_FORM = {form: dict.fromkeys(OBJECTIVES, form) for form in FORMS} | {"released": {}}
+VARIATIONS: dict[str, dict] = {
+    "all-released": {},
+    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in OBJECTIVES},
+    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in OBJECTIVES},
+    **{f"all-{form}": {"forms": IN_FORM[form]} for form in ("paper", "infonce")},
+    **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
+    **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
+    **{f"data-20-{form}": {"share": 0.2, "forms": IN_FORM[form]} for form in ("paper", "infonce")},
+    "scratch": {"epochs": 0},
+    **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
+       for percent in (20, 40, 60, 80)},
+}
+
+
+# ---- experiments
+
+
+@dataclass(frozen=True)
+class Experiment(Settings):
+    """How often an experiment runs, and where it writes."""
+
+    seeds: int = setting(3, "How many finetuning seeds: 0, 1, …", least=1)
+    folder: Path = setting(Path("runs/results"),
+                           "Where results go, a JSON file and the ranks of each run.")
+    runs: Path = setting(Path("runs"), "Where checkpoints go.")
+
+
+@dataclass(frozen=True)
+class Reproduction(Experiment):
+    """What `reproduce` starts from, and what it measures against."""
+
+    pretraining_seeds: int = setting(
+        1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
+    form: str = setting("released", "Form of all four objectives.", choices=FORMS)
+    weights: Path | None = setting(
+        None, "The authors' pretrained checkpoint, finetuned instead of ours.")
+    negatives: Path | None = setting(
+        None, "The authors' NAME_sample.txt, or a folder that may hold one; 99 are drawn for each "
+        "user without it.")
+    smoke: bool = setting(
+        False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
+        "the folder smoke of --runs, emptied first.")
+
+
+def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
+              pretraining: PretrainConfig, finetuning: FinetuneConfig) -> None:
+    """Train from scratch (SASRec) and from pretrained weights, and measure both on the test items.
+
+    Each config holds for all runs, but for its seeds, its counts and its forms.
+
+    Raises
+    ------
+    ValueError
+        If a results file is there that is of a run with other settings.
+    """
+    if plan.smoke:
+        return reproduce(*_in_a_minute(datasets, plan), sizes, replace(pretraining, epochs=1),
+                         replace(finetuning, epochs=1))
+    for data, seed in product(datasets, range(plan.seeds)):
+        how = replace(pretraining, forms=IN_FORM[plan.form], seed=seed % plan.pretraining_seeds)
+        for start, origin in _starts(plan, data, how).items():
+            name = f"{start}-{finetuning.loss}-seed{seed}"
+            make(Run({"dataset": data.name, "start": start},
+                     plan.folder / data.name / f"{name}.json", plan.runs / data.name / name, data,
+                     data, _fitted(sizes, data), replace(finetuning, seed=seed),
+                     negatives=_negatives_of(plan.negatives, data.name), **origin))
+
+
+def _in_a_minute(datasets, plan: Reproduction):
+    """Return a part of each dataset and a plan that tries all of `plan`, in an empty folder."""
+    runs = plan.runs / "smoke"
+    shutil.rmtree(runs, ignore_errors=True)
+    return ([data.subset(np.arange(min(200, data.num_users))) for data in datasets],
+            replace(plan, smoke=False, seeds=1, negatives=None, runs=runs, folder=runs / "results"))
+
+
+def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConfig):
+    """Name the two starts of a reproduction, with what a `Run` must know of each."""
+    if plan.weights:
+        return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
+    form = "" if plan.form == "released" else f"-{plan.form}"
+    folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
+    return {"scratch": {},
+            f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
+
+
+def _negatives_of(path: Path | None, name: str) -> Path | None:
+    """Find a dataset's file of negatives: the one named, or that of a folder if it holds one."""
+    if path is None or not path.is_dir():
+        return path
+    file = path / f"{name}_sample.txt"
+    return file if file.exists() else None
+
+
+def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experiment,
+           sizes: ModelConfig, pretraining: PretrainConfig, finetuning: FinetuneConfig) -> None:
+    """Pretrain with something left out or changed, finetune, and measure on all users.
+
+    `variations` are some of `VARIATIONS`, or None for all; the rest is as for `reproduce`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variation, or a results file is there of a run with other settings.
+    """
+    if unknown := sorted(set(variations or ()) - VARIATIONS.keys()):
+        raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
+    for seed, label in product(range(plan.seeds), variations or VARIATIONS):
+        share, *configs = _varied(VARIATIONS[label], replace(finetuning, seed=seed),
+                                  replace(pretraining, seed=seed))
+        part = _share_of(data, share, seed)
+        where = Path(data.name, "ablations", f"{label}-seed{seed}")
+        make(Run({"dataset": data.name, "variation": label, "users": part.num_users},
+                 plan.folder / f"{where}.json", plan.runs / where, data, part, _fitted(sizes, data),
+                 *configs, pretrained=plan.runs / where / f"pretraining-seed{seed}", probes=True))
+
+
+def _varied(change: dict, finetuning: FinetuneConfig, pretraining: PretrainConfig):
+    """Return the share of users and both configs of a variation; without pretraining, None.
+
+    Batches shrink with the users, so that an epoch has as many steps.
+    """
+    share, *configs = change.get("share", 1.0), finetuning, pretraining
+    finetuning, pretraining = (replace(config, batch_size=round(share * config.batch_size))
+                               for config in configs)
+    if change.get("epochs") == 0:
+        return share, finetuning, None
+    changed = {name: value for name, value in change.items() if name != "share"}
+    return share, finetuning, replace(pretraining, **changed)
+
+
+def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset:
+    """Keep a share of the users: of two shares with one seed the smaller is part of the larger."""
+    order = streams.generator("users left out", seed).permutation(data.num_users)
+    return data if share == 1 else data.subset(np.sort(order[: round(share * data.num_users)]))
+
+
+# ---- one run
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run trains, on what, and where it writes."""
+
+    labels: dict  # what its record says first
+    results: Path  # its JSON file; the ranks go beside it
+    checkpoints: Path  # of finetuning, and the model that is measured
+    data: SequenceDataset  # measured on all of its users
+    part: SequenceDataset  # those it trains on
+    sizes: ModelConfig
+    finetuning: FinetuneConfig
+    pretraining: PretrainConfig | None = None
+    pretrained: Path | None = None  # checkpoints of pretraining, which several runs may share
+    weights: Path | None = None  # the authors' checkpoint, at its own sizes
+    negatives: Path | None = None  # the authors' file
+    probes: bool = False  # ask the item embeddings for the attributes
+
+
+def make(run: Run) -> None:
+    """Start a model, pretrain and finetune it, measure it and write that down, if not yet done."""
+    if _is_made(run):
+        return
+    model, record = _started(run)
+    probes = {"pretrained": _probe(model, run.data)} if run.probes else {}
+    negatives = read_negatives(run.negatives, run.data)
+    history = finetune(model, run.part, run.finetuning, run.checkpoints, negatives)
+    model = _kept(model, run.checkpoints)  # what is measured is what can be shipped
+    if run.probes:
+        record["probes"] = probes | {"finetuned": _probe(model, run.data)}
+    measured, ranks = measure(model, run.data, "test", negatives)
+    _write_ranks(ranks, run.data.num_items, run.results.with_suffix(".npz"))
+    write_record({
+        **run.labels, **record, "model": asdict(model.config),
+        **_stage("finetuning", run.finetuning, history),
+        "negatives": run.negatives.name if run.negatives else "99 drawn, seed 0", **measured},
+        run.results)
+
+
+def _is_made(run: Run) -> bool:
+    """Say whether a run was made already; a file of a run with other settings is an error."""
+    if not run.results.exists():
+        return False
+    saved = _read_record(run.results)
+    asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
+    for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():
+        made, wanted = saved.get(stage, {}), asdict(config) if config else {}
+        both = made and wanted
+        for name in type(config).differing(made, wanted) if both else sorted(made | wanted):
+            raise ValueError(f"{run.results} holds a run whose {stage} differs in {name} "
+                             f"({made.get(name)}, not {wanted.get(name)}): choose another "
+                             f"--folder and --runs, or delete it")
+    print(f"{run.results} is there: not run again", file=sys.stderr)
+    return True
+
+
+def _started(run: Run) -> tuple[S3Rec, dict]:
+    """Return the model that is finetuned, and what is recorded of its pretraining."""
+    if run.weights:
+        return official.load_checkpoint(run.weights, run.data), {}
+    model = new_model(run.part, run.sizes, (run.pretraining or run.finetuning).seed)
+    if run.pretraining is None:
+        return model, {}
+    history = pretrain(model, run.part, run.pretraining, run.pretrained)
+    _kept(model, run.pretrained)
+    return model, _stage("pretraining", run.pretraining, history)
+
+
+def new_model(data: SequenceDataset, sizes: ModelConfig, seed: int) -> S3Rec:
+    """Return an untrained model of these sizes, its counts being the dataset's."""
+    torch.manual_seed(seed)
+    return S3Rec(_fitted(sizes, data))
+
+
+def _fitted(sizes: ModelConfig, data: SequenceDataset) -> ModelConfig:
+    return replace(sizes, num_items=data.num_items, num_attributes=data.num_attributes)
+
+
+def _kept(model: S3Rec, folder: Path) -> S3Rec:
+    """Save a model in float16, small enough to ship, and return what is read from there."""
+    model.save(folder / "model.safetensors", torch.float16)
+    return S3Rec.load(folder / "model.safetensors")
+
+
+def _probe(model: S3Rec, data: SequenceDataset) -> dict[str, float]:
+    """Ask how well a linear probe reads the attributes off the item embeddings."""
+    frame = probe_attributes(model.item_vectors, data.item_attributes)
+    return frame[["auc", "control_auc"]].mean().to_dict()
+
+
+def read_negatives(path: Path | None, data: SequenceDataset):
+    """Return the authors' negatives, (num_users, 99), or without a file how many to draw."""
+    return official.load_negatives(path, data) if path else 99
+
+
+def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
+    """Rank a split by both protocols; return what a record holds of that, and the ranks.
+
+    Both are dicts by protocol, "full" and "sampled": metrics and their intervals over users, and
+    (num_users,) ranks.
+    """
+    ranks = {protocol: rank_targets(model, data, split, protocol, negatives, seed)
+             for protocol in ("full", "sampled")}
+    return {"split": split} | {
+        protocol: {"metrics": metrics_from_ranks(of_users),
+                   "intervals": bootstrap_intervals(of_users)}
+        for protocol, of_users in ranks.items()}, ranks
+
+
+# ---- what is written down
+
+
+def _stage(name: str, config: Settings, history: list[dict]) -> dict:
+    """Return what a record holds of a stage; its cost is that of all epochs, validation too."""
+    cost = {part: round(sum(epoch[part] for epoch in history), 1)
+            for part in ("sequences", "seconds", "cpu_seconds")}
+    return {name: asdict(config), f"{name}_cost": cost, f"{name}_history": columns(history)}
+
+
+def columns(history: list[dict]) -> dict[str, list]:
+    """Turn a history into one list of numbers, of five digits, a column."""
+    frame = pd.json_normalize(history)
+    return {name: [float(f"{value:.5g}") for value in frame[name]] for name in frame}
+
+
+def write_record(record: dict, path: Path | None) -> None:
+    """Write a result with where it comes from as JSON, or print it where there is no path."""
+    origin = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": _commit(),
+              "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
+                         f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
+                         f"torch {torch.__version__}"}
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (origin | record).items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    if path is None:
+        print(text, end="")
+        return
+    with replacing(path) as unfinished:
+        unfinished.write_text(text)
+
+
+def _commit() -> str:
+    """Name the commit of a checkout, marked if the package differs, or the installed version."""
+    command = ["git", "-C", str(RESULTS.parents[1]), "status", "--porcelain=v2", "--branch", "*.py"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        from .. import __version__
+
+        return f"s3rec-mini {__version__}, not a checkout"
+    changed = any(not line.startswith("#") for line in told.splitlines())
+    return told.split()[2] + " with changes" * changed
+
+
+def _write_ranks(ranks: dict[str, np.ndarray], num_items: int, path: Path) -> None:
+    """Write ranks in the fewest bytes that hold them, two or four for those among all items."""
+    largest = {"full": max(num_items, 2**8), "sampled": ranks["sampled"].max()}
+    small = {name: ranks[name].astype(np.min_scalar_type(largest[name])) for name in ranks}
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **small)
+
+
+# ---- results files
+
+
+def load_results(folder: str) -> dict[str, list[dict]]:
+    """Read the results that travel with the package, such as those of "movielens-small".
+
+    ``s3rec reproduce`` and ``s3rec ablate`` make them; each run names its command.
+
+    Parameters
+    ----------
+    folder : str
+        Such as "LastFM" or "movielens-small/ablations"; ``data/results/README.md`` lists them.
+
+    Returns
+    -------
+    dict of str to list of dict
+        For each kind of run ("scratch-pairwise", …) the records of its runs, by seed.
+
+    Raises
+    ------
+    ValueError
+        If there are no results of that folder; the message lists those that there are.
+    """
+    stored = {key: record for path in sorted(RESULTS.glob("*.jsonl"))
+              for key, record in _read_lines(path).items()}
+    runs = {run: record for (where, run), record in stored.items() if where == folder.strip("/")}
+    if not runs:
+        there = sorted({where for where, _ in stored})
+        raise ValueError(f"no results ship in {folder!r}: choose from {', '.join(there)}")
+    return _by_kind(runs)
+
+
+def load_ranks(folder: str) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Read the ranks of every user's test item, where a run of `load_results` kept them.
+
+    They are in the repository, not in what pip installs.
+
+    Parameters
+    ----------
+    folder : str
+        As for `load_results`.
+
+    Returns
+    -------
+    dict of str to list of dict
+        For each kind of run, by seed, {"full": ranks, "sampled": ranks}, (num_users,) int64 each.
+
+    Raises
+    ------
+    ValueError
+        If no run of that folder has any.
+    """
+    ranks = {}
+    for path in (RESULTS / "ranks" / folder).glob("*-seed*.npz"):
+        with np.load(path) as stored:
+            ranks[path.stem] = {name: stored[name].astype(np.int64) for name in stored}
+    if not ranks:
+        raise ValueError(f"no ranks are kept in {folder!r}: a checkout of the repository has those "
+                         f"of newer runs, an installed package none")
+    return _by_kind(ranks)
+
+
+def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
+    """Merge the results files below `folder` into those that travel with the package.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``FOLDER/RUN.json`` and the ranks beside them, which stay there.
+    into : Path
+        Holds ``DATASET.jsonl``, a line a run, and ``ranks/FOLDER/RUN.npz``.
+    overwrite : bool
+        Let a run take the place of another one of its folder and name.
+
+    Returns
+    -------
+    list of Path
+        Those whose runs were not there yet.
+
+    Raises
+    ------
+    ValueError
+        If another run of that folder and name is there, or a file is no results file; it stays as
+        it was, and what comes before it is merged.
+    OSError
+        If a file cannot be written; it is the old one still.
+    """
+    read, taken, paths = cache(_read_lines), [], sorted(folder.rglob("*.json"))
+    if not paths:
+        raise ValueError(f"there is no results file below {folder}")
+    for path in paths:
+        record, where = _read_record(path), path.parent.relative_to(folder).as_posix()
+        file, key = into / f"{record['dataset']}.jsonl", (where, path.stem)
+        lines = read(file)
+        if lines.get(key, record) != record and not overwrite:
+            raise ValueError(f"{file} holds another run {path.stem} of {where} than {path}: delete "
+                             f"one of them, or replace it with --replace")
+        if (ranks := path.with_suffix(".npz")).exists():
+            with replacing(into / "ranks" / where / ranks.name) as unfinished:
+                shutil.copyfile(ranks, unfinished)
+        if lines.get(key) != record:
+            lines[key] = record
+            _write_lines(lines, file)
+            taken.append(path)
+    return taken
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        record = json.loads(path.read_text())
+        return record | {"dataset": record["dataset"]}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is no results file: move it away") from None
+
+
+def _read_lines(path: Path) -> dict[tuple[str, str], dict]:
+    """Read a JSON Lines file: each run's record by its folder and name."""
+    records = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
+    return {(record.pop("folder"), record.pop("run")): record for record in records}
+
+
+def _write_lines(records: dict[tuple[str, str], dict], path: Path) -> None:
+    keys = sorted(records, key=lambda key: (key[0], *_in_order(key[1])))
+    lines = (json.dumps({"folder": key[0], "run": key[1]} | records[key]) for key in keys)
+    with replacing(path) as unfinished:
+        unfinished.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _by_kind(runs: dict) -> dict[str, list]:
+    """Sort what there is of each run, "KIND-seedN", into a list by seed for each kind."""
+    kinds: dict[str, list] = {}
+    for run in sorted(runs, key=_in_order):
+        kinds.setdefault(run.rpartition("-seed")[0], []).append(runs[run])
+    return kinds
+
+
+def _in_order(run: str) -> tuple[int, str]:
+    return len(run), run  # seed 10 after seed 9

@@ -53,7 +53,8 @@ __all__ = [
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
     "bootstrap_intervals", "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets",
     "sample_negatives",
-    "PopRec", "recommend", "load_ranks", "load_results", "official", "inspection", "plots", "explorers",
+    "PopRec", "recommend", "load_ranks", "load_results", "official",
+    "inspection", "plots", "explorers",
 ]  # fmt: skip
 
 

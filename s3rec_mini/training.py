@@ -1,4 +1,4 @@
-"""The two training stages: `pretrain` (section 4.2) and `finetune` (section 4.3).
+"""The two training stages and their settings: `pretrain` (section 4.2), `finetune` (4.3).
 
 Both are plain loops over epochs and batches. A run is a pure function of (data, config, seed):
 before each epoch the random state is set from the seed and the epoch's number.

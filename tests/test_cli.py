@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import tomllib
 import torch
 import typer
 from conftest import full_disk
@@ -36,7 +35,7 @@ from s3rec_mini import (
     recommend,
     training,
 )
-from s3rec_mini.tools import cli, experiments
+from s3rec_mini.tools import cli, experiments, sources
 from s3rec_mini.tools.settings import Settings, setting
 
 COMMANDS = ["data", "pretrain", "finetune", "evaluate", "recommend", "reproduce", "ablate",
@@ -226,6 +225,21 @@ def test_a_title_that_is_a_number_is_read_as_a_title(s3rec, files, monkeypatch):
     monkeypatch.setattr(cli, "load_dataset", lambda name: data)
     done = s3rec("recommend", "any", files.weights, "300", "--k", 1)
     assert recommend(files.model, data, [3], k=1)["name"][0] in done.out
+
+
+def test_a_parquet_file_is_the_table_it_holds_or_says_what_it_needs(s3rec, files, tmp_path,
+                                                                    monkeypatch):
+    path = tmp_path / "films.parquet"
+    monkeypatch.setitem(sources.READERS, ".parquet", lambda path: pd.read_csv(files.csv))
+    as_parquet, as_csv = (s3rec("data", name).out.split(":", 1)[1] for name in (path, files.csv))
+    assert as_parquet == as_csv
+
+    def without_pyarrow(path):
+        raise ImportError("Unable to find a usable engine")
+
+    monkeypatch.setitem(sources.READERS, ".parquet", without_pyarrow)
+    refused = s3rec("data", path)
+    assert refused.code == 1 and refused.err.endswith("is not installed: pip install pyarrow\n")
 
 
 def test_a_csv_may_hold_dates_and_what_is_no_date_is_named(s3rec, files, tmp_path):
@@ -886,7 +900,7 @@ def test_a_process_ends_with_one_line_on_stderr_and_no_traceback():
 
 
 def test_the_command_that_is_installed_ends_that_way_too():
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-    module, function = project["project"]["scripts"]["s3rec"].split(":")
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    module, function = re.search(r'^s3rec = "(.+):(.+)"', project, re.MULTILINE).groups()
     failed = in_a_process(f"from {module} import {function}; {function}()", "data", "none.csv")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr

@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import numpy as np
-import pandas as pd
 import torch
 import typer
 
 from .. import training
-from ..datasets import SequenceDataset
 from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives, write_record
 from .recommend import recommend as recommend_items
 from .settings import Settings, default, kinds
-from .sources import load_dataset
+from .sources import load_dataset, open_dataset
 
 __all__ = ["app", "main", "step_flop", "with_settings"]
 
@@ -52,9 +50,10 @@ def _option(kind: type, text: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=text, **more)]
 
 
-Name = _argument(str, "Dataset, or a CSV file with the columns user, item and timestamp.")
+Name = _argument(
+    str, "Dataset, or a CSV or Parquet file with the columns user, item and timestamp.")
 Attributes = _option(
-    Path | None, "A second CSV file: the column item and any number of attribute columns.")
+    Path | None, "A second file: the column item and any number of attribute columns.")
 Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
@@ -151,7 +150,7 @@ def _value(declared: Field, given):
 @app.command()
 def data(name: Name, attributes: Attributes = None):
     """Print a dataset's counts and its first user's history."""
-    dataset = _load(name, attributes)
+    dataset = open_dataset(name, attributes)
     first = [dataset.item_names[item] for item in dataset.sequences[0][:10]]
     typer.echo(f"{dataset}\nuser {dataset.user_names[0]}: {' | '.join(first)} …")
 
@@ -163,7 +162,7 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
     _check_writable(output, results)
-    dataset = _load(name, attributes)
+    dataset = open_dataset(name, attributes)
     _choose_threads(threads, [dataset], sizes, pretraining)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
@@ -181,7 +180,7 @@ def finetune(name: Name, finetuning: FinetuneConfig,
              threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
-    dataset = _load(name, attributes)
+    dataset = open_dataset(name, attributes)
     model = S3Rec.load(weights) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
     _choose_threads(threads, [dataset], model.config, finetuning)
@@ -198,7 +197,7 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
              results: Results = None):
     """Rank every user's held-out item among all items and among 99 negatives."""
-    dataset, model = _load(name, attributes), S3Rec.load(weights)
+    dataset, model = open_dataset(name, attributes), S3Rec.load(weights)
     measured, _ = experiments.measure(model, dataset, split, read_negatives(negatives, dataset),
                                       seed)
     write_record({"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
@@ -210,7 +209,7 @@ def recommend(name: Name, weights: Weights,
               history: _argument(list[str], "Items seen, oldest first, by name or id."),
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
-    dataset = _load(name, attributes)
+    dataset = open_dataset(name, attributes)
     seen = [int(item) if item not in dataset.item_names and item.isdigit() else item
             for item in history]
     typer.echo(recommend_items(S3Rec.load(weights), dataset, seen, k).to_string(index=False))
@@ -262,19 +261,6 @@ def collect(folder: _option(Path, "Where runs wrote their results.") = Experimen
 # ---- what commands share
 
 
-def _load(name: str, attributes: Path | None) -> SequenceDataset:
-    if not name.endswith((".csv", ".csv.gz")):
-        return load_dataset(name)
-    frame, extra = pd.read_csv(name), pd.read_csv(attributes) if attributes else None
-    if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):
-        try:
-            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
-        except ValueError as error:
-            raise ValueError(f"column timestamp of {name} holds neither numbers nor dates: {error}"
-                             ) from error
-    return SequenceDataset.from_interactions(frame, attributes=extra, name=name)
-
-
 def _check_writable(*paths: Path | None) -> None:
     """Find out before hours of training, not after them; a device or a link is left alone."""
     for path in filter(None, paths):
@@ -296,7 +282,7 @@ def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: S
     torch.set_num_threads(asked)
 
 
-def step_flop(data: SequenceDataset, sizes: ModelConfig, config: Settings) -> float:
+def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
     """Estimate the floating-point operations of a training step: its large matrix products.
 
     Each position is multiplied by 12 H² weights of every block, and with the softmax loss by all

@@ -1,4 +1,4 @@
-"""One device or many processes: the same loop runs on all of them. `accelerate` does the work."""
+"""Device, optimizer, random state, several processes: one loop for all, by `accelerate`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Datasets by name, and the weights that ship: from the package, a folder or the network."""
+"""Datasets by name or from a table on disk, and the weights that ship."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from ..datasets import SequenceDataset
 from ..encoder import S3Rec
 from .synthetic import dataset_of_ids
 
-__all__ = ["load_dataset", "load_model", "movielens_interactions"]
+__all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
 
 DATA = resources.files("s3rec_mini") / "data"
+READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
 
 # The authors' repository has no licence: its files never ship here, but are downloaded by the
 # reader (as they stand at this commit) or read from a folder.
@@ -96,6 +97,40 @@ def _download(file: str) -> Path:
             f"could not download {_ADDRESS}{file} to {cache}: {error}\nNothing of it was kept. "
             "Check connection and disk and try again, or get the file by other means and name its "
             "folder in S3REC_DATA") from error
+
+
+def open_dataset(name: str, attributes: Path | None = None) -> SequenceDataset:
+    """Open a dataset by name, or a table on disk: .csv, .csv.gz or .parquet.
+
+    The table has the columns user, item and timestamp (numbers, or dates as pandas reads them);
+    `attributes`, another such file, has the column item and any number of attribute columns.
+
+    Raises
+    ------
+    ValueError
+        If the times are neither, or the table is none that `from_interactions` reads.
+    """
+    if not name.endswith(tuple(READERS)):
+        return load_dataset(name)
+    frame, extra = _read(name), _read(attributes) if attributes else None
+    if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):
+        try:
+            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+        except ValueError as error:
+            raise ValueError(f"column timestamp of {name} holds neither numbers nor dates: {error}"
+                             ) from error
+    return SequenceDataset.from_interactions(frame, attributes=extra, name=name)
+
+
+def _read(path) -> pd.DataFrame:
+    for ending, reader in READERS.items():
+        if str(path).endswith(ending):
+            try:
+                return reader(path)
+            except ImportError as error:
+                raise ValueError(f"{path} needs a library that is not installed: pip install "
+                                 f"pyarrow") from error
+    raise ValueError(f"{path} ends in none of {', '.join(READERS)}")
 
 
 def movielens_interactions() -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import s3rec_mini as s3
-from s3rec_mini.tools.experiments import write_record
+from s3rec_mini.tools.results import write_record
 
 BASE = {"sequences": 100, "length": 20, "items": 4000, "attributes": 400, "hidden size": 64}
 GRID = {

@@ -17,7 +17,8 @@ import typer
 
 import s3rec_mini as s3
 from s3rec_mini.tools import devices
-from s3rec_mini.tools.experiments import measure, write_record
+from s3rec_mini.tools.experiments import measure
+from s3rec_mini.tools.results import write_record
 
 dense = devices.prepared
 

@@ -37,7 +37,7 @@ from .evaluation import (
     sample_negatives,
 )
 from .tools.recommend import PopRec, recommend
-from .tools.experiments import load_ranks, load_results
+from .tools.results import load_ranks, load_results
 from .tools import official
 from .looking import inspection, plots, explorers
 

@@ -222,7 +222,7 @@ def test_recommend_prints_the_titles_that_python_recommends(s3rec, files):
 def test_a_title_that_is_a_number_is_read_as_a_title(s3rec, files, monkeypatch):
     names = [*files.data.item_names[:3], "300", *files.data.item_names[4:]]  # there is no item 300
     data = replace(files.data, item_names=tuple(names))
-    monkeypatch.setattr(cli, "load_dataset", lambda name: data)
+    monkeypatch.setattr(cli, "open_dataset", lambda name, attributes: data)
     done = s3rec("recommend", "any", files.weights, "300", "--k", 1)
     assert recommend(files.model, data, [3], k=1)["name"][0] in done.out
 

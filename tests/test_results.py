@@ -11,8 +11,8 @@ import torch
 from conftest import full_disk
 
 import s3rec_mini as s3
-from s3rec_mini.tools import experiments
-from s3rec_mini.tools.experiments import collect, load_ranks
+from s3rec_mini.tools import results
+from s3rec_mini.tools.results import collect, load_ranks
 
 DATA = Path(s3.__file__).parent / "data"
 RESULTS = DATA / "results"
@@ -100,7 +100,7 @@ def test_the_runs_of_a_folder_come_by_kind_and_seed(folder):
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A folder that stands for the results that travel with the package; empty."""
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path / "shipped")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "shipped")
     return tmp_path / "shipped"
 
 

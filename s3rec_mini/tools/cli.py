@@ -23,8 +23,10 @@ from .. import training
 from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
-from .experiments import Experiment, Reproduction, read_negatives, write_record
+from .experiments import Experiment, Reproduction, read_negatives
 from .recommend import recommend as recommend_items
+from .results import collect as collect_results
+from .results import columns, write_record
 from .settings import Settings, default, kinds
 from .sources import load_dataset, open_dataset
 
@@ -168,7 +170,7 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
     history = training.pretrain(model, dataset, pretraining, checkpoint)
     model.save(output)
     write_record({"model": asdict(model.config), "pretraining": asdict(pretraining),
-                  "history": experiments.columns(history)}, results)
+                  "history": columns(history)}, results)
 
 
 @app.command()
@@ -188,7 +190,7 @@ def finetune(name: Name, finetuning: FinetuneConfig,
                                 read_negatives(negatives, dataset))
     model.save(output)
     write_record({"model": asdict(model.config), "finetuning": asdict(finetuning),
-                  "history": experiments.columns(history)}, results)
+                  "history": columns(history)}, results)
 
 
 @app.command()
@@ -255,7 +257,7 @@ def collect(folder: _option(Path, "Where runs wrote their results.") = Experimen
 
     No run is lost: one that is there already is left, and another one of its name is refused.
     """
-    typer.echo(f"{len(experiments.collect(folder, into, replace))} new runs in {into}")
+    typer.echo(f"{len(collect_results(folder, into, replace))} new runs in {into}")
 
 
 # ---- what commands share

@@ -1,8 +1,8 @@
 """Mini-batches: the masked and cut views of pretraining, the triples of finetuning (section 4).
 
 A batch is padded on the left to its own longest sequence and no further: on Beauty, padded to 50,
-86 % of all positions would be padding. Nothing held out is ever looked at: both stages read
-`data.training_sequences`, and negatives avoid a user's *training* items only. B sequences, L
+86 % of all positions would be padding. By default nothing held out is ever looked at: both stages
+read `data.training_sequences`, and negatives avoid a user's *training* items only. B sequences, L
 positions; all arrays and tensors hold int64 ids.
 """
 
@@ -50,9 +50,10 @@ class _Batch:
             if tensor.dim() != 2 or tuple(tensor.shape) != shape:
                 raise ValueError(f"{name} must be (B, L) = {shape} like items, "
                                  f"not {tuple(tensor.shape)}")
-        if any(getattr(self, f.name) is None for f in fields(self)):
-            for name, places in self._places().items():
-                object.__setattr__(self, name, places.flatten().nonzero().squeeze(1))
+        missing = [f.name for f in fields(self) if getattr(self, f.name) is None]
+        places = self._places() if missing else {}  # on a GPU this would wait for it
+        for name in missing:
+            object.__setattr__(self, name, places[name].flatten().nonzero().squeeze(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +229,8 @@ def cut_segments(sequences, pool, mask_id, generator):
 
     A segment's length is uniform in 1…⌊n/2⌋ of a sequence's n items and its place uniform. A
     sequence of one item has no half to cut: it is its own context and both segments. Takes
-    `sequences` (B, L) and `pool` (T,), other sequences one after another; returns `masked_segment`,
-    `positive_segment` and `negative_segment` of `PretrainBatch`.
+    `sequences` (B, L) and `pool` (T,), all sequences one after another (a foreign segment may span
+    two, or be the very one); returns the three segment views of `PretrainBatch`.
     """
     real = sequences != 0  # (B, L)
     sizes = real.sum(1)

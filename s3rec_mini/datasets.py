@@ -126,7 +126,7 @@ class SequenceDataset:
         return ids
 
     def subset(self, users) -> SequenceDataset:
-        """Keep all items but only the users of these (n,) indices, in that order."""
+        """Return the dataset of only these users, (n,) indices, in that order; all items stay."""
         users = np.asarray(users)
         if (users.ndim != 1 or users.dtype.kind not in "iu" or not users.size
                 or users.min() < 0 or users.max() >= self.num_users):
@@ -151,9 +151,9 @@ class SequenceDataset:
         """Make a dataset of anybody's table of interactions, prepared as in section 5.1.
 
         Rows are put in time order; **equal times keep the frame's row order**. Then users and items
-        with fewer than `min_count` interactions go, until none is left (the k-core). The rest is
-        numbered in the sorted order of its keys. Repeated interactions count, and stay. What cannot
-        be read, or leaves nothing, is a ValueError.
+        with fewer than `min_count` interactions go, again and again until none is so (the k-core).
+        The rest is numbered in the sorted order of its keys. Repeated interactions count, and stay.
+        What cannot be read, or leaves nothing, is a ValueError or TypeError.
 
         Parameters
         ----------
@@ -164,7 +164,8 @@ class SequenceDataset:
         attributes : Mapping or pandas.DataFrame, optional
             ``{item key: [attribute, ...]}``; or a frame with the column `item` and any number of
             others, each a field whose attributes are named "column: value": an item may take
-            several rows, empty cells are skipped. Attributes of no remaining item are left out.
+            several rows, empty cells are skipped. Each item must occur in `frame`; what the k-core
+            drops is left out here too.
         min_count, name : int, str
             Interactions that a user or an item needs, at least 3; what to call the dataset.
         """

@@ -175,7 +175,7 @@ class Views(NamedTuple):
 
     batch: PretrainBatch
     masked: Tensor
-    masked_items: Tensor
+    hidden_items: Tensor
     negative_items: Tensor
     visible: Tensor
     visible_items: Tensor
@@ -197,14 +197,14 @@ def encode_views(model: S3Rec, batch: PretrainBatch, segments: bool = True) -> V
                  *(newest.split(len(batch)) if segments else ()))
 
 
-# What each objective takes of the views. To add a fifth, add it here, and a head to the model.
+# What each objective takes of the views. A fifth is added here; it has a head and a weight too.
 OBJECTIVES = {
     "aap": lambda model, views, attributes, form: aap_loss(
         model, views.visible, views.visible_items, attributes, form),
     "mip": lambda model, views, attributes, form: mip_loss(
-        model, views.masked, views.masked_items, views.negative_items, form),
+        model, views.masked, views.hidden_items, views.negative_items, form),
     "map": lambda model, views, attributes, form: map_loss(
-        model, views.masked, views.masked_items, attributes, form),
+        model, views.masked, views.hidden_items, attributes, form),
     "sp": lambda model, views, attributes, form: sp_loss(
         model, views.context, views.positive, views.negative, form),
 }

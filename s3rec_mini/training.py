@@ -1,7 +1,7 @@
 """The two training stages and their settings: `pretrain` (section 4.2), `finetune` (4.3).
 
-Both are plain loops over epochs and batches. A run is a pure function of (data, config, seed):
-before each epoch the random state is set from the seed and the epoch's number.
+Both are plain loops over epochs and batches. A run is a pure function of data, config, starting
+weights and number of processes: each epoch sets the random state from the seed and its own number.
 
 `accelerate` finds the device (CUDA, MPS or CPU), casts to the precision it was launched with, and
 averages gradients where there are several processes.
@@ -27,7 +27,7 @@ from .tools import devices
 from .tools.checkpoints import Checkpoint, digest
 from .tools.checks import check_attributes, check_fit
 from .tools.progress import epochs_left
-from .tools.settings import Settings, setting
+from .tools.settings import Settings, is_a, setting
 
 __all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
 
@@ -57,8 +57,7 @@ class PretrainConfig(Settings):
     def __post_init__(self):
         super().__post_init__()
         checked_forms(self.forms)
-        numbers = [isinstance(value, (int, float)) and 0 <= value < float("inf")
-                   for value in self.weights.values()]
+        numbers = [is_a(float, value) and value >= 0 for value in self.weights.values()]
         if self.weights.keys() - OBJECTIVES or not all(numbers) or not any(self.weights.values()):
             raise ValueError(f"weights must give some of {tuple(OBJECTIVES)} a weight of at least "
                              f"0, one of them more, not {self.weights}")
@@ -96,7 +95,7 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     ----------
     model, data : S3Rec, SequenceDataset
         The model, made for the data, is moved to the device that is found and left in evaluation
-        mode. Of the data only training items are read.
+        mode. Of the data only training items are read, but for `held_out_segments`.
     config : PretrainConfig, optional
         Settings.
     checkpoint : path, optional
@@ -143,7 +142,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     """Finetune `model` in place to predict the next item, reading from left to right.
 
     Training stops when the validation MRR has not risen for `patience` epochs, and the weights of
-    the best epoch are kept. Parameters and errors are those of `pretrain`, and
+    the best epoch are kept. Other parameters and errors are those of `pretrain`.
 
     Parameters
     ----------
@@ -162,8 +161,8 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
         candidates = negatives_for(negatives, *data.held_out("validation"), data.num_items,
                                    config.seed)
     accelerator = devices.find_device()
-    run = Checkpoint(checkpoint, config, model, data,
-                     negatives=digest([torch.as_tensor(negatives)]))
+    asked = np.asarray(negatives if config.validation_protocol == "sampled" else 99, dtype=np.int64)
+    run = Checkpoint(checkpoint, config, model, data, negatives=digest([torch.from_numpy(asked)]))
     stage, optimizer = devices.prepared(accelerator, model, config,
                                         partial(finetuning_loss, loss=config.loss))
     history, best = run.resume(model, optimizer)

@@ -473,6 +473,14 @@ def matrices(count, **changes):
     return items
 
 
+def test_positions_that_are_given_are_kept_and_only_others_found():
+    items = torch.tensor([[0, 4, 5]])
+    masked = torch.tensor([[0, 4, 9]])
+    given = torch.tensor([7])
+    batch = PretrainBatch(items, masked, *[items] * 4, masked_positions=given)
+    assert batch.masked_positions is given and batch.unmasked_positions.tolist() == [1]
+
+
 @pytest.mark.parametrize("kind, count", [(PretrainBatch, 6), (FinetuneBatch, 3)])
 def test_tensors_that_make_no_batch_are_refused_by_name(kind, count):
     names = [field.name for field in fields(kind)][:count]

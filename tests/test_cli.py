@@ -682,8 +682,11 @@ def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, t
     again = reproduce("--seeds", 1, "--loss", "softmax", "--negatives",
                       tmp_path / "small_sample.txt")
     assert json.loads(again["scratch-softmax-seed0"].read_text())["negatives"] == "small_sample.txt"
-    drawn = reproduce("--seeds", 2, "--negatives", tmp_path / "results")  # no such file there
-    record = json.loads(drawn["scratch-pairwise-seed1"].read_text())
+    with pytest.raises(AssertionError, match="measured with the negatives small_sample.txt, not 99"):
+        reproduce("--seeds", 1)  # another question than the file there answers
+    drawn = reproduce("--seeds", 1, "--loss", "pointwise",
+                      "--negatives", tmp_path / "results")  # no such file there
+    record = json.loads(drawn["scratch-pointwise-seed0"].read_text())
     assert record["negatives"] == "99 drawn, seed 0" and record["sampled"]["metrics"]["HR@10"] < 1
 
 

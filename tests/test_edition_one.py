@@ -86,3 +86,12 @@ def test_a_model_with_a_head_more_reads_weights_that_were_made_without_it(tmp_pa
     assert More.load(tmp_path / "more.safetensors").fifth_head.weight.any()
     with pytest.raises(ValueError, match="fifth_head"):
         s3.S3Rec.load(tmp_path / "more.safetensors")
+
+
+def test_a_file_without_one_of_the_four_heads_is_refused(tmp_path):
+    s3.S3Rec(ModelConfig(5, 2, hidden_size=4)).save(tmp_path / "model.safetensors")
+    tensors, metadata = s3.tools.files.read_tensors(tmp_path / "model.safetensors")
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("mip_head")}
+    s3.tools.files.write_tensors(tmp_path / "less.safetensors", tensors, metadata)
+    with pytest.raises(ValueError, match=r"the first is mip_head\.bias, missing there"):
+        s3.S3Rec.load(tmp_path / "less.safetensors")

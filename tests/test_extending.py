@@ -1,6 +1,8 @@
 """The page on changing the method: its code runs, and does what the page says."""
 
+import importlib
 import re
+import sys
 
 import pytest
 import torch
@@ -48,6 +50,13 @@ def test_the_fifth_objective_is_the_sum_over_each_segments_attributes(page):
             has = any(data.item_attributes[film, attribute] for film in films)
             total -= torch.tensor(logit if has else 1 - logit).log().item()
     assert loss.item() == pytest.approx(total / len(batch), rel=1e-4)
+
+
+def test_the_command_line_starts_with_a_fifth_objective(monkeypatch):
+    monkeypatch.setitem(OBJECTIVES, "fifth", None)
+    monkeypatch.delitem(sys.modules, "s3rec_mini.tools.experiments")
+    module = importlib.import_module("s3rec_mini.tools.experiments")
+    assert "only-sp" in module.VARIATIONS and "only-fifth" not in module.VARIATIONS
 
 
 def test_the_places_that_the_page_names_are_there():

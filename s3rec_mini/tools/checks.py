@@ -1,6 +1,6 @@
 """What is refused at the doors, in words: tables, sequences, item ids, negatives.
 
-Public functions call these once; what they call in turn trusts them.
+Public functions call these; what is no door trusts them.
 """
 
 import numpy as np
@@ -96,9 +96,9 @@ def check_item_ids(model, item_ids: Tensor) -> None:
 
 def check_fit(model, data) -> None:
     """Raise ValueError if an `S3Rec` was made for other numbers of items or attributes."""
-    for name in ("num_items", "num_attributes") if hasattr(model, "config") else ():
-        ours, theirs = getattr(model.config, name), getattr(data, name)
-        if ours != theirs:
+    for name in ("num_items", "num_attributes"):
+        ours, theirs = getattr(getattr(model, "config", None), name, None), getattr(data, name)
+        if ours not in (None, theirs):
             raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
                              f"ModelConfig.for_dataset(data)")
 

@@ -291,8 +291,9 @@ def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
     items; gradients take twice as much. Pretraining reads four views of half a history.
     """
     lengths = np.minimum([len(items) for items in data.training_sequences], sizes.max_length)
-    views = 2 if isinstance(config, PretrainConfig) else 1
-    positions = views * min(config.batch_size, data.num_users) * lengths.mean()
+    pretraining = isinstance(config, PretrainConfig)
+    sequences = min(config.batch_size, lengths.sum() if pretraining else data.num_users)
+    positions = (2 if pretraining else 1) * sequences * lengths.mean()
     scored = data.num_items if getattr(config, "loss", None) == "softmax" else 0
     weights = sizes.hidden_size * (12 * sizes.hidden_size * sizes.num_layers + scored)
     return float(3 * 2 * positions * weights)

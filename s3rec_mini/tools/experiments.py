@@ -18,7 +18,7 @@ from ..datasets import SequenceDataset
 from ..encoder import ModelConfig, S3Rec
 from ..evaluation import bootstrap_intervals, metrics_from_ranks, rank_targets
 from ..looking.inspection import probe_attributes
-from ..objectives import FORMS, OBJECTIVES
+from ..objectives import FORMS
 from ..training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from . import official, streams
 from .results import columns, read_record, write_ranks, write_record
@@ -29,11 +29,11 @@ __all__ = ["VARIATIONS", "Experiment", "Reproduction", "Run", "ablate", "make", 
 
 # What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
 ALL = PretrainConfig().weights
-IN_FORM = {form: dict.fromkeys(OBJECTIVES, form) for form in FORMS} | {"released": {}}
+IN_FORM = {form: dict.fromkeys(ALL, form) for form in FORMS} | {"released": {}}
 VARIATIONS: dict[str, dict] = {
     "all-released": {},
-    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in OBJECTIVES},
-    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in OBJECTIVES},
+    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in ALL},
+    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in ALL},
     **{f"all-{form}": {"forms": IN_FORM[form]} for form in ("paper", "infonce")},
     **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
     **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
@@ -204,8 +204,7 @@ def make(run: Run) -> None:
     write_record({
         **run.labels, **record, "model": asdict(model.config),
         **_stage("finetuning", run.finetuning, history),
-        "negatives": run.negatives.name if run.negatives else "99 drawn, seed 0", **measured},
-        run.results)
+        "negatives": _named(run.negatives), **measured}, run.results)
 
 
 def _is_made(run: Run) -> bool:
@@ -213,6 +212,10 @@ def _is_made(run: Run) -> bool:
     if not run.results.exists():
         return False
     saved = read_record(run.results)
+    if saved["negatives"] != _named(run.negatives):
+        raise ValueError(f"{run.results} holds a run measured with the negatives "
+                         f"{saved['negatives']}, not {_named(run.negatives)}: choose another "
+                         f"--folder and --runs, or delete it")
     asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
     for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():
         made, wanted = saved.get(stage, {}), asdict(config) if config else {}
@@ -257,6 +260,10 @@ def _probe(model: S3Rec, data: SequenceDataset) -> dict[str, float]:
     """Ask how well a linear probe reads the attributes off the item embeddings."""
     frame = probe_attributes(model.item_vectors, data.item_attributes)
     return frame[["auc", "control_auc"]].mean().to_dict()
+
+
+def _named(negatives: Path | None) -> str:
+    return negatives.name if negatives else "99 drawn, seed 0"
 
 
 def read_negatives(path: Path | None, data: SequenceDataset):

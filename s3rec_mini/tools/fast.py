@@ -1,7 +1,7 @@
 """The same numbers in less time: states without padding, the newest state alone, scores in blocks.
 
-Each function is equal, in values and gradients, to a line of plain code that its docstring names.
-What each saves was measured on one thread of a CPU by leaving it out.
+Without dropout a function is equal, in values and gradients, to the plain code that its docstring
+names; with dropout it draws other masks. What each saves was measured on one thread of a CPU.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def item_states(model: S3Rec, item_ids: Tensor, positions: Tensor, causal: bool 
     check_item_ids(model, item_ids)
     length = item_ids.shape[1]
     lengths = (item_ids != 0).sum(1).tolist()
-    width = max(1, *lengths)
+    width = max(lengths, default=0) or 1
     ends, rows = packed(lengths, width)  # R rows of W places
     sequence, column = positions // length, positions % length  # (N,), (N,)
     places = torch.tensor(ends)[sequence] - length + column  # (N,)

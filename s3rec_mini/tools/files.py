@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["load_weights", "read_tensors", "replacing", "write_tensors"]
 
+FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
+
 
 @contextmanager
 def replacing(path) -> Iterator[Path]:
@@ -68,17 +70,18 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source) -> None:
     """Copy `tensors` into the model after checking every name and shape.
 
-    A head that the file was written without (a fifth objective's) keeps the weights it has.
+    A head that is not one of the paper's four may be missing, and keeps the weights it has.
 
     Raises
     ------
     ValueError
-        If a tensor is missing, unknown or of another shape; `source` is named in the message.
+        If another tensor is missing, or one is unknown or of another shape; `source` is named.
     """
     own = model.state_dict()
-    heads = {part for part in {name.split(".")[0] for name in own} if part.endswith("_head")}
-    added = heads - {name.split(".")[0] for name in tensors}
-    tensors = {name: own[name] for name in own if name.split(".")[0] in added} | tensors
+    there = {name.split(".")[0] for name in tensors}
+    added = {name: value for name, value in own.items() if name.split(".")[0].endswith("_head")
+             and name.split(".")[0] not in there | FOUR_HEADS}
+    tensors = added | tensors
     here, there = ({name: tuple(value.shape) for name, value in group.items()}
                    for group in (own, tensors))
     wrong = sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n))

@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..evaluation import check_fit, evaluating, last_states, leave_out
+from ..evaluation import evaluating, last_states, leave_out
+from .checks import check_fit
 
 __all__ = ["PopRec", "recommend"]
 

@@ -50,9 +50,11 @@ def write_record(record: dict, path: Path | None) -> None:
 
 def _commit() -> str:
     """Name the commit of a checkout, marked if the package differs, or the installed version."""
-    command = ["git", "-C", str(RESULTS.parents[1]), "status", "--porcelain=v2", "--branch", "*.py"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    git = ["git", "-C", str(RESULTS.parents[1])]
+    told = ["status", "--porcelain=v2", "--branch", "*.py"]
+    try:  # an installed package may lie within somebody else's checkout, which does not track it
+        _, told = (subprocess.run([*git, *asked], capture_output=True, text=True, check=True).stdout
+                   for asked in (["ls-files", "--error-unmatch", "__init__.py"], told))
     except (OSError, subprocess.CalledProcessError):
         from .. import __version__
 
@@ -146,7 +148,7 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
     Returns
     -------
     list of Path
-        Those whose runs were not there yet.
+        Those whose runs were not there yet, or took the place of others.
 
     Raises
     ------

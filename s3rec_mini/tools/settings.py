@@ -8,15 +8,16 @@ import operator
 from dataclasses import MISSING, Field, field, fields
 from math import inf
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin
 
-__all__ = ["Settings", "checked", "default", "kinds", "setting"]
+__all__ = ["Settings", "checked", "default", "is_a", "kinds", "setting"]
 
 LIMITS = {"least": operator.ge, "above": operator.gt, "most": operator.le, "below": operator.lt}
 NUMBERS = {int: Integral, float: Real}  # NumPy's too
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
-         dict: "a dict"}
+         dict: "a dict", Path: "a Path"}
 
 
 def setting(value: Any = MISSING, text: str = "", choices=None, option=None, **limits) -> Any:
@@ -48,8 +49,10 @@ class Settings:
     retired: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls):
-        declared = [(name, kind, getattr(cls, name)) for name, kind in cls.__annotations__.items()
-                    if isinstance(getattr(cls, name, None), Field)]
+        inherited = getattr(cls, "__dataclass_fields__", {})
+        declared = [(name, each.type, each) for name, each in inherited.items()]
+        declared += [(name, kind, cls.__dict__[name]) for name, kind in cls.__annotations__.items()
+                     if isinstance(cls.__dict__.get(name), Field)]
         cls.__doc__ += "\n\nParameters\n----------\n" + "\n".join(
             _described(*each) for each in declared)
 
@@ -83,7 +86,7 @@ class Settings:
 def checked(declared: Field, value: Any) -> Any:
     """Return the value of a setting, a number as Python's own, or raise ValueError."""
     for kind in kinds(declared.type):
-        if _is(kind, value) and (kind is NoneType or _allowed(value, **declared.metadata)):
+        if is_a(kind, value) and (kind is NoneType or _allowed(value, **declared.metadata)):
             return kind(value) if kind in NUMBERS else value
     limits = _limits(declared)
     wanted = " or ".join(
@@ -106,7 +109,7 @@ def kinds(annotation) -> tuple[type, ...]:
     return (get_origin(annotation) or annotation,)
 
 
-def _is(kind: type, value: Any) -> bool:
+def is_a(kind: type, value: Any) -> bool:
     """Say whether a value is of a type; a number is finite, and True and False are no numbers."""
     if kind not in NUMBERS:
         return isinstance(value, kind)

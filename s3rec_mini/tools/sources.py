@@ -108,9 +108,13 @@ def open_dataset(name: str, attributes: Path | None = None) -> SequenceDataset:
     Raises
     ------
     ValueError
-        If the times are neither, or the table is none that `from_interactions` reads.
+        If the times are neither, the table is none that `from_interactions` reads, or attributes
+        are given for a dataset by name.
     """
     if not name.endswith(tuple(READERS)):
+        if attributes:
+            raise ValueError(f"{name} is no table on disk and has attributes of its own: leave out "
+                             f"{attributes}")
         return load_dataset(name)
     frame, extra = _read(name), _read(attributes) if attributes else None
     if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):

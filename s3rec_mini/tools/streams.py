@@ -1,4 +1,7 @@
-"""Every stream of random numbers by name, so that no two parts of a run ever share one."""
+"""The streams of random numbers that a run draws from, each by its name.
+
+Negatives of validation and of test come from one stream: with one seed for both, most are the same.
+"""
 
 import numpy as np
 

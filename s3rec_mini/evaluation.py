@@ -120,9 +120,10 @@ def last_states(model, histories: Sequence[np.ndarray]) -> Tensor:
 
 def leave_out(scores: Tensor, seen: Sequence[np.ndarray]) -> Tensor:
     """Set scores (B, num_items + 2) of padding, mask and what each user has seen to −inf."""
+    scores = scores.contiguous()
     rows = np.repeat(np.arange(len(seen)), [len(s) for s in seen])
-    rows, items = (torch.from_numpy(x).to(scores.device) for x in (rows, np.concatenate(seen)))
-    scores[rows, items] = -torch.inf
+    places = torch.from_numpy(rows * scores.shape[1] + np.concatenate(seen)).to(scores.device)
+    scores.view(-1)[places] = -torch.inf
     scores[:, [0, -1]] = -torch.inf
     return scores
 

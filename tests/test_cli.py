@@ -682,7 +682,7 @@ def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, t
     again = reproduce("--seeds", 1, "--loss", "softmax", "--negatives",
                       tmp_path / "small_sample.txt")
     assert json.loads(again["scratch-softmax-seed0"].read_text())["negatives"] == "small_sample.txt"
-    with pytest.raises(AssertionError, match="measured with the negatives small_sample.txt, not 99"):
+    with pytest.raises(AssertionError, match="with the negatives small_sample"):
         reproduce("--seeds", 1)  # another question than the file there answers
     drawn = reproduce("--seeds", 1, "--loss", "pointwise",
                       "--negatives", tmp_path / "results")  # no such file there

@@ -81,9 +81,9 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
             # −inf is what excluded items have; a NaN would count as worse than any target.
             if not (others.amax() < torch.inf and torch.isfinite(target).all()):
                 raise ValueError("the model's scores are not finite: its training diverged")
-            # The tie rule, others >= target: an equal score stands before the target. (The answers
-            # are floats, 1 or 0: a CPU counts those in a third of the time.)
-            ahead = torch.ge(others, target, out=torch.empty_like(others))  # (B, candidates)
+            # The tie rule, others >= target: an equal score stands before the target. (The answers,
+            # 1 or 0, are written over the scores: a CPU counts floats in a third of the time.)
+            ahead = torch.ge(others, target, out=others)  # (B, candidates)
             ranks[users] = 1 + ahead.sum(1, dtype=torch.float32).cpu().numpy()
     return ranks
 

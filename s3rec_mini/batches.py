@@ -156,7 +156,7 @@ def left_padded(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.n
 def by_length(lengths: np.ndarray, batch_size: int, generator) -> list[np.ndarray]:
     """Split sequences at random into batches of similar length, in random order.
 
-    Shuffled, sorted by length within groups of 64 batches, and cut: (up to batch_size,) indices each.
+    Shuffled, sorted by length within groups of 64 batches, cut: (up to batch_size,) indices each.
     """
     batches = []
     order = generator.permutation(len(lengths))

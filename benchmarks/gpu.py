@@ -26,7 +26,8 @@ import numpy as np
 import torch
 import typer
 
-import s3rec_mini as s3
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of a checkout, installed or not
+import s3rec_mini as s3  # noqa: E402
 
 FORMS = {form: dict.fromkeys(("aap", "mip", "map", "sp"), form) for form in ("released", "infonce")}
 LOSSES = ("pairwise", "pointwise", "softmax")

@@ -27,7 +27,7 @@ import torch
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # of a checkout, installed or not
-import s3rec_mini as s3  # noqa: E402
+import s3rec_mini as s3
 
 FORMS = {form: dict.fromkeys(("aap", "mip", "map", "sp"), form) for form in ("released", "infonce")}
 LOSSES = ("pairwise", "pointwise", "softmax")

@@ -105,7 +105,14 @@ def percents(weights):
 
 
 def table(root):
+    """Open the table and read it, once a script, where one runs, has heard of it and written it."""
+    details, runs = root.locator("details"), root.get_attribute("data-ready") is not None
+    if runs:  # the browser tells the script later than it tells us that the click is done
+        details.evaluate("""each => { each.told = new Promise(
+            done => each.addEventListener("toggle", () => done(), { once: true })); }""")
     root.locator("summary").click()
+    if runs:
+        details.evaluate("each => each.told")
     return [line.locator("th, td").all_text_contents() for line in root.locator("tr").all()]
 
 

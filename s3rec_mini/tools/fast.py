@@ -131,11 +131,11 @@ def packed(lengths: list[int], width: int) -> tuple[list[int], int]:
 
 
 def in_blocks(loss: Callable[[Tensor, Tensor], Tensor], states: Tensor, items: Tensor) -> Tensor:
-    """Return ``loss(states, items)``, (N,), computed for 256 of the N rows at a time.
+    """Return ``loss(states, items)``, (N,), computed for 64 of the N rows at a time.
 
     The scores of a whole batch against all items, 100 MB on Beauty, fit no cache and are asked of
     the system anew at each step: in one block a step of softmax finetuning takes 1.46 times as
     long.
     """
-    blocks = zip(states.split(256), items.split(256), strict=True)
+    blocks = zip(states.split(64), items.split(64), strict=True)
     return torch.cat([loss(some, wanted) for some, wanted in blocks])

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Every run of the results, in order: about thirty hours of one core. What is done is not run again, what was begun goes
+# on from its checkpoint, so start it again after whatever stopped it, and once more for each further core.
+#
+#     git clone --branch runs-2 . /work/runs/checkout && make -C /work/runs/checkout .venv/.test
+#     S3REC_DATA=… benchmarks/runs.sh /work/runs          # then: s3rec collect /work/runs/results --replace
+#
+# The checkout is of a tag and nobody works in it, for every record names its commit.
+set -uo pipefail
+folder="$(realpath "$1")"
+export PATH="$folder/checkout/.venv/bin:$PATH" OMP_NUM_THREADS=1 S3REC_DATA="${S3REC_DATA:?}"
+cd "$folder"
+mkdir -p locks logs
+undone=0
+
+job() { # job DATASET NAME COMMAND…: one at a time of a dataset, whose runs share a pretraining
+    local dataset="$1" name="$2"
+    shift 2
+    [[ -e "locks/$name.done" ]] && return
+    undone=1
+    (
+        flock --nonblock 9 || exit 0 # another worker has this dataset
+        echo "$(date +%T) $name"
+        nice -n 19 "$@" >>"logs/$name.log" 2>&1 && touch "locks/$name.done" || echo "$name failed: logs/$name.log"
+    ) 9>"locks/$dataset"
+}
+
+reproduce() { # reproduce DATASET LOSS OPTION…
+    local dataset="$1" loss="$2"
+    shift 2
+    job "$dataset" "$dataset-$loss" s3rec reproduce "$dataset" --seeds 3 --loss "$loss" "$@" --folder results --runs checkpoints
+}
+
+authors() { # authors DATASET OPTION…: their checkpoint
+    job "$1" "$1-authors" s3rec reproduce "$1" --seeds 3 --loss pointwise --weights "$S3REC_DATA/$1-epochs-150.pt" \
+        "${@:2}" --folder results --runs checkpoints
+}
+
+large=(--pretraining-batch-size 100 --pretraining-epochs 60)
+lastfm=(--patience 20 --negatives "$S3REC_DATA" --pretraining-seeds 3 --pretraining-batch-size 100
+    --pretraining-epochs 200 --prefixes-per-user 4)
+movielens=(--patience 20 --pretraining-seeds 3 --pretraining-batch-size 100 --pretraining-epochs 100
+    --prefixes-per-user 2)
+
+while true; do
+    undone=0
+    reproduce LastFM pointwise "${lastfm[@]}"
+    reproduce Sports_and_Outdoors pointwise "${large[@]}"
+    authors LastFM --patience 20 --negatives "$S3REC_DATA"
+    authors Beauty
+    authors Toys_and_Games
+    reproduce Yelp pointwise "${large[@]}"
+    reproduce Beauty pointwise "${large[@]}" --pretraining-seeds 3
+    reproduce Toys_and_Games pointwise "${large[@]}" --pretraining-seeds 3
+    for loss in softmax pairwise; do
+        reproduce LastFM "$loss" "${lastfm[@]}"
+        reproduce movielens-small "$loss" "${movielens[@]}"
+    done
+    reproduce movielens-small pointwise "${movielens[@]}"
+    reproduce Beauty softmax "${large[@]}" --pretraining-seeds 3
+    reproduce Toys_and_Games softmax "${large[@]}" --pretraining-seeds 3
+    reproduce Sports_and_Outdoors softmax "${large[@]}"
+    reproduce Yelp softmax "${large[@]}"
+    reproduce Beauty pairwise "${large[@]}" --pretraining-seeds 3
+    reproduce Toys_and_Games pairwise "${large[@]}" --pretraining-seeds 3
+    ((undone)) || break
+    sleep 20
+done

@@ -25,11 +25,11 @@ from .objectives import (
     pairwise_loss,
     pointwise_loss,
     pretraining_losses,
+    sampled_softmax_loss,
     softmax_loss,
 )
 from .training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from .evaluation import (
-    bootstrap_intervals,
     evaluate,
     metrics_from_ranks,
     per_user_metrics,
@@ -38,6 +38,7 @@ from .evaluation import (
 )
 from .tools.recommend import PopRec, recommend
 from .tools.results import load_ranks, load_results
+from .tools.statistics import bootstrap_intervals, paired_difference
 from .tools import official
 from .looking import inspection, plots, explorers
 
@@ -49,11 +50,11 @@ __all__ = [
     "pretraining_batches",
     "Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys",
     "finetuning_loss", "info_nce", "pairwise_loss", "pointwise_loss", "pretraining_losses",
-    "softmax_loss",
+    "sampled_softmax_loss", "softmax_loss",
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
-    "bootstrap_intervals", "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets",
-    "sample_negatives",
-    "PopRec", "recommend", "load_ranks", "load_results", "official",
+    "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets", "sample_negatives",
+    "PopRec", "recommend", "load_ranks", "load_results", "bootstrap_intervals",
+    "paired_difference", "official",
     "inspection", "plots", "explorers",
 ]  # fmt: skip
 

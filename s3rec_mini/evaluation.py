@@ -24,9 +24,9 @@ from .tools import streams
 from .tools.checks import check_fit, check_negatives
 from .tools.fast import newest_states
 
-__all__ = ["bootstrap_intervals", "evaluate", "evaluating", "last_states", "leave_out",
-           "metrics_from_ranks", "negatives_for", "per_user_metrics", "rank_targets",
-           "sample_negatives", "users_by_length"]
+__all__ = ["evaluate", "evaluating", "last_states", "leave_out", "metrics_from_ranks",
+           "negatives_for", "per_user_metrics", "rank_targets", "sample_negatives",
+           "users_by_length"]
 
 
 def evaluate(model, data, split: str = "test", protocol: str = "full", negatives=99,
@@ -179,20 +179,3 @@ def per_user_metrics(ranks: np.ndarray) -> pd.DataFrame:
 def metrics_from_ranks(ranks: np.ndarray) -> dict[str, float]:
     """Return the means over users of `per_user_metrics`."""
     return per_user_metrics(ranks).mean().to_dict()
-
-
-def bootstrap_intervals(ranks: np.ndarray, level: float = 0.95, samples: int = 1000,
-                        seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Return for each metric the ends of a percentile bootstrap interval over users.
-
-    They say how far a metric of `ranks` (num_users,) would move with other users, the model being
-    as it is; the spread over training seeds is another matter. `level` is the coverage.
-    """
-    values = per_user_metrics(ranks)
-    generator = streams.generator("bootstrap", seed)
-    # How often each user is drawn is all a mean needs: (samples, users) @ (users, metrics).
-    draws = [generator.multinomial(len(values), np.full(len(values), 1 / len(values)))
-             @ values.to_numpy() for _ in range(samples)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.array(draws) / len(values), [tail, 1 - tail], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(values, low, high, strict=True)}

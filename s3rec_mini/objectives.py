@@ -13,6 +13,7 @@ infonce
 Losses are what is minimised. B sequences, L positions, H hidden size, N predictions, A attributes.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,10 +28,10 @@ __all__ = ["CONTRASTS", "FINETUNING_LOSSES", "FORMS", "OBJECTIVES", "Views", "aa
            "all_scores", "attribute_contrast", "attribute_cross_entropy", "checked_forms",
            "encode_views", "finetuning_loss", "info_nce", "map_loss", "mip_loss",
            "one_negative_loss", "pairwise_loss", "pointwise_loss", "pretraining_losses",
-           "printed_contrast", "softmax_loss", "sp_loss"]
+           "printed_contrast", "sampled_softmax_loss", "softmax_loss", "sp_loss"]
 
 FORMS = ("released", "paper", "infonce")
-FINETUNING_LOSSES = ("pairwise", "pointwise", "softmax")
+FINETUNING_LOSSES = ("pairwise", "pointwise", "softmax", "sampled_softmax")
 
 
 def info_nce(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
@@ -272,10 +273,24 @@ def softmax_loss(scores: Tensor, items: Tensor) -> Tensor:
     return F.cross_entropy(scores, items - 1, reduction="none")
 
 
-def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise") -> Tensor:
+def sampled_softmax_loss(positive_scores, scores, items, drawn, num_items: int) -> Tensor:
+    """Cross-entropy over all items, estimated from K of them: the softmax where that is too dear.
+
+    Takes scores of the next `items`, (N,) each, and `scores` (N, K) of the `drawn` items (K,), all
+    different; returns (N,). Each drawn item stands for num_items / K of its kind, the logQ
+    correction, and one that is the next item itself is left out. With all items drawn, the loss is
+    the softmax's.
+    """
+    scores = scores + math.log(num_items / len(drawn))
+    return info_nce(positive_scores, scores.masked_fill(drawn == items[:, None], -torch.inf))
+
+
+def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise",
+                    sampled_items: int = 1024) -> Tensor:
     """Return the next-item loss of a batch, the encoder causal, a () mean (section 4.3).
 
-    `loss` is "pairwise", the paper's equation 9, "pointwise", the released code's, or "softmax".
+    `loss` is "pairwise", the paper's equation 9, "pointwise", the released code's, "softmax", or
+    "sampled_softmax", for which `sampled_items` are drawn for the whole batch, uniformly.
     """
     if loss not in FINETUNING_LOSSES:
         raise ValueError(f"loss must be one of {FINETUNING_LOSSES}, not {loss!r}")
@@ -285,6 +300,12 @@ def finetuning_loss(model: S3Rec, batch: FinetuneBatch, loss: str = "pairwise") 
         candidates = model.item_vectors.T  # (H, num_items)
         return in_blocks(lambda some, wanted: softmax_loss(some @ candidates, wanted),
                          states, positives).mean()
+    if loss == "sampled_softmax":
+        num_items = len(model.item_vectors)
+        drawn = 1 + torch.randperm(num_items, device=states.device)[:sampled_items]  # (K,)
+        own, candidates = model.item_embedding(positives), model.item_embedding(drawn).T  # (H, K)
+        return sampled_softmax_loss((states * own).sum(-1), states @ candidates, positives, drawn,
+                                    num_items).mean()
     negatives = batch.negative_items.flatten()[batch.positions]
     pair = model.item_embedding(torch.stack([positives, negatives]))  # (2, N, H), one look-up
     contrast = pairwise_loss if loss == "pairwise" else pointwise_loss

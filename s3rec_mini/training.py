@@ -78,7 +78,8 @@ class FinetuneConfig(Settings):
     batch_size: int = setting(256, "Users a step, over all processes.", least=1)
     learning_rate: float = setting(1e-3, "Of Adam, β 0.9 and 0.999.", above=0)
     loss: str = setting("pairwise", "The paper's loss (equation 9), the released code's, or "
-                        "cross-entropy over all items.", choices=FINETUNING_LOSSES)
+                        "cross-entropy over all items or some.", choices=FINETUNING_LOSSES)
+    sampled_items: int = setting(1024, "Items drawn for each step of the sampled softmax.", least=1)
     validation_protocol: str = setting("sampled", "How the validation MRR is measured.",
                                        choices=("sampled", "full"))
     held_out_negatives: bool = setting(
@@ -163,8 +164,8 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     accelerator = devices.find_device()
     asked = np.asarray(negatives if config.validation_protocol == "sampled" else 99, dtype=np.int64)
     run = Checkpoint(checkpoint, config, model, data, negatives=digest([torch.from_numpy(asked)]))
-    stage, optimizer = devices.prepared(accelerator, model, config,
-                                        partial(finetuning_loss, loss=config.loss))
+    stage, optimizer = devices.prepared(accelerator, model, config, partial(
+        finetuning_loss, loss=config.loss, sampled_items=config.sampled_items))
     history, best = run.resume(model, optimizer)
     for epoch in epochs_left(history, config.epochs, accelerator):
         if _epochs_since_best(history) >= config.patience:

@@ -361,7 +361,7 @@ def test_the_help_shows_what_a_setting_may_be_and_its_default(s3rec, monkeypatch
     assert "--weight NAME=VALUE" in shown and "aap=0.2 mip=1.0 map=1.0 sp=0.5" in shown
     assert "--dropout float ≥ 0 < 1 " in shown and "--prefixes-per-user int ≥ 1 " in shown
     shown = re.sub(r" +", " ", s3rec("finetune", "--help").out)
-    assert "--loss pairwise|pointwise|softmax " in shown
+    assert "--loss pairwise|pointwise|softmax|sampled_softmax " in shown
 
 
 def test_a_command_may_take_a_config_of_any_kind_of_setting(capsys):
@@ -503,7 +503,7 @@ def test_models_of_the_papers_size_get_one_thread_and_ten_times_the_work_gets_tw
         assert 2 * cli.FLOP_A_THREAD / 10 < flop < cli.FLOP_A_THREAD
 
 
-@pytest.mark.parametrize("loss", [None, "pairwise", "softmax"])
+@pytest.mark.parametrize("loss", [None, "pairwise", "softmax", "sampled_softmax"])
 def test_the_estimate_of_a_steps_work_is_near_what_torch_counts(loss):
     data = s3rec_mini.load_dataset("movielens-small")
     model = new_model(data, 0)

@@ -22,7 +22,6 @@ from s3rec_mini import (
     PopRec,
     S3Rec,
     SequenceDataset,
-    bootstrap_intervals,
     evaluate,
     load_dataset,
     metrics_from_ranks,
@@ -285,39 +284,6 @@ def test_metrics_of_a_user_are_their_closed_forms():
     assert table["NDCG@5"].tolist() == pytest.approx([*gain[:3], 0, 0, 0])
     assert table["NDCG@10"].tolist() == pytest.approx([*gain[:4], 0, 0])
     assert table["NDCG@20"].tolist() == pytest.approx([*gain, 0])
-
-
-# Intervals
-
-
-def test_intervals_are_those_of_scipys_percentile_bootstrap():
-    ranks = np.random.default_rng(0).geometric(0.1, 400)
-    ours = bootstrap_intervals(ranks, level=0.9, samples=4000)
-    for name, values in {"MRR": 1 / ranks, "HR@10": (ranks <= 10) * 1.0}.items():
-        theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, confidence_level=0.9,
-                                 method="percentile", rng=np.random.default_rng(1))
-        theirs = theirs.confidence_interval
-        width = theirs.high - theirs.low
-        assert ours[name] == pytest.approx((theirs.low, theirs.high), abs=0.08 * width)
-
-
-def test_intervals_cover_the_true_mean_about_as_often_as_they_say():
-    rng = np.random.default_rng(0)
-    p = 0.1  # ranks are geometric: the mean of 1/rank is −p ln p / (1 − p), HR@10 is 1 − (1 − p)¹⁰
-    truth = {"MRR": -p * np.log(p) / (1 - p), "HR@10": 1 - (1 - p) ** 10}
-    covered = Counter()
-    for seed in range(250):
-        intervals = bootstrap_intervals(rng.geometric(p, 150), 0.8, samples=200, seed=seed)
-        covered.update(n for n, mean in truth.items() if intervals[n][0] <= mean <= intervals[n][1])
-    for name in truth:  # a standard error of 2.5 %
-        assert 0.7 < covered[name] / 250 < 0.88
-
-
-def test_intervals_are_a_function_of_ranks_and_seed():
-    ranks = np.random.default_rng(0).geometric(0.1, 50)
-    first, second, third = (bootstrap_intervals(ranks, samples=100, seed=s) for s in (0, 0, 1))
-    assert first == second != third
-    assert first.keys() == metrics_from_ranks(ranks).keys()
 
 
 # Baseline

@@ -1,5 +1,6 @@
 """The losses: equal to the authors' numbers and to slow loops over the equations, above bounds."""
 
+import itertools
 import json
 import math
 
@@ -26,6 +27,7 @@ from s3rec_mini.objectives import (
     pointwise_loss,
     pretraining_losses,
     printed_contrast,
+    sampled_softmax_loss,
     softmax_loss,
     sp_loss,
 )
@@ -449,6 +451,36 @@ def test_softmax_loss_counts_every_item_and_neither_padding_nor_mask():
         torch.testing.assert_close(got, expected)
 
 
+def test_the_sampled_softmax_lets_each_drawn_item_stand_for_its_share_of_all():
+    """Summed over all draws, the estimate of the other items' sum is that sum."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 7, dtype=torch.float64, generator=generator)
+    items = torch.tensor([1, 4, 7])
+    own = scores.gather(1, items[:, None] - 1).squeeze(1)
+    sums = []
+    for chosen in itertools.combinations(range(7), 3):
+        drawn = torch.tensor(chosen) + 1
+        loss = sampled_softmax_loss(own, scores[:, chosen], items, drawn, num_items=7)
+        assert loss.shape == (3,)
+        sums.append((loss + own).exp())  # of the positive and of those that the drawn stand for
+    torch.testing.assert_close(torch.stack(sums).mean(0), scores.exp().sum(1))
+
+
+def test_the_sampled_softmax_draws_anew_at_each_step_and_as_many_as_asked():
+    model, batch = make_model(), finetune_batch([5, 1, 8])
+    torch.manual_seed(1)
+    losses = [finetuning_loss(model, batch, "sampled_softmax", 3) for _ in range(2)]
+    assert not losses[0].allclose(losses[1])
+    torch.manual_seed(1)
+    assert finetuning_loss(model, batch, "sampled_softmax", 3).equal(losses[0])
+    model.zero_grad()
+    losses[0].backward()
+    touched = model.item_embedding.weight.grad.abs().sum(1).nonzero().flatten().tolist()
+    with_its_own = {*batch.items[batch.items != 0].tolist(),
+                    *batch.positive_items[batch.items != 0].tolist()}
+    assert 1 <= len(set(touched) - with_its_own) <= 3
+
+
 def finetune_batch(lengths, extra=0):
     """Make rows of random items, padded `extra` further than needed."""
     generator = torch.Generator().manual_seed(0)
@@ -474,7 +506,8 @@ def test_the_finetuning_loss_is_a_mean_over_real_positions_found_by_a_loop(loss,
             everything = sum((e @ state).exp() for e in embedding[1:-1])
             terms.append({"pairwise": -sigma(good - bad).log(),
                           "pointwise": -sigma(good).log() - (1 - sigma(bad)).log(),
-                          "softmax": everything.log() - good}[loss])
+                          "softmax": everything.log() - good,
+                          "sampled_softmax": everything.log() - good}[loss])  # of all items
     assert len(terms) == sum(lengths) == batch.num_terms
     ours, loop = finetuning_loss(model, batch, loss), sum(terms) / len(terms)
     torch.testing.assert_close(ours, loop)

@@ -294,7 +294,8 @@ def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
     pretraining = isinstance(config, PretrainConfig)
     sequences = min(config.batch_size, lengths.sum() if pretraining else data.num_users)
     positions = (2 if pretraining else 1) * sequences * lengths.mean()
-    scored = data.num_items if getattr(config, "loss", None) == "softmax" else 0
+    scored = {"softmax": data.num_items, "sampled_softmax": getattr(config, "sampled_items", 0)
+              }.get(getattr(config, "loss", ""), 0)
     weights = sizes.hidden_size * (12 * sizes.hidden_size * sizes.num_layers + scored)
     return float(3 * 2 * positions * weights)
 

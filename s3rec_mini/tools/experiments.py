@@ -16,13 +16,14 @@ import torch
 
 from ..datasets import SequenceDataset
 from ..encoder import ModelConfig, S3Rec
-from ..evaluation import bootstrap_intervals, metrics_from_ranks, rank_targets
+from ..evaluation import metrics_from_ranks, rank_targets
 from ..looking.inspection import probe_attributes
 from ..objectives import FORMS
 from ..training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from . import official, streams
 from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
+from .statistics import bootstrap_intervals
 
 __all__ = ["VARIATIONS", "Experiment", "Reproduction", "Run", "ablate", "make", "measure",
            "new_model", "read_negatives", "reproduce"]

@@ -34,8 +34,8 @@ from .evaluation import (
     metrics_from_ranks,
     per_user_metrics,
     rank_targets,
-    sample_negatives,
 )
+from .tools.negatives import sample_negatives
 from .tools.recommend import PopRec, recommend
 from .tools.results import load_ranks, load_results
 from .tools.statistics import bootstrap_intervals, paired_difference

@@ -7,9 +7,8 @@ a row of ones and zeros over the attributes. Id 0 is padding, 1 to `num_items` a
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from .tools.checks import check_attribute_table, check_interactions, checked_sequences
 from .tools.tables import attribute_lists, attribute_table
+from .tools.vocabulary import Vocabulary, find_item, ids_by_key
 
 __all__ = ["SequenceDataset", "core", "numbered"]
 
@@ -36,6 +36,8 @@ class SequenceDataset:
         (column). Rows 0 (padding) and num_items + 1 (mask) and column 0 are zero.
     item_names, attribute_names, user_names : tuple of str
         By id, so of lengths num_items + 2 and num_attributes + 1; by row of `sequences`.
+    dropped_items : dict of str to int
+        Items that the k-core left out, and how many interactions they had.
     """
 
     name: str
@@ -44,17 +46,18 @@ class SequenceDataset:
     item_names: tuple[str, ...]
     attribute_names: tuple[str, ...]
     user_names: tuple[str, ...]
+    dropped_items: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         check_attribute_table(self.item_attributes)
         lengths = {"item_names": self.num_items + 2, "attribute_names": self.num_attributes + 1,
                    "user_names": self.num_users}
-        for field, length in lengths.items():
-            names = tuple(getattr(self, field))
+        for kind, length in lengths.items():
+            names = tuple(getattr(self, kind))
             if len(names) != length:
-                raise ValueError(f"{field} must hold {length} names, as many as sequences and "
+                raise ValueError(f"{kind} must hold {length} names, as many as sequences and "
                                  f"item_attributes imply, not {len(names)}")
-            object.__setattr__(self, field, names)
+            object.__setattr__(self, kind, names)
         sequences = checked_sequences(self.sequences, self.user_names, self.num_items)
         object.__setattr__(self, "sequences", sequences)
 
@@ -101,29 +104,23 @@ class SequenceDataset:
         targets = np.array([sequence[at] for sequence in self.sequences], dtype=np.int64)
         return tuple(sequence[:at] for sequence in self.sequences), targets
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The names of items and attributes in the order of their ids, from 1."""
+        return Vocabulary(self.item_names[1:-1], self.attribute_names[1:])
+
     def item_id(self, name: str | int) -> int:
         """Return the id, in 1..num_items, of the item called `name` (the first, if several are).
 
-        An id is given back as it is. ValueError, with similar names, if there is no such item.
+        An integer is the item's key where all keys are integers, else its id. ValueError, with
+        similar names, if there is no such item.
         """
-        if isinstance(name, (int, np.integer)):
-            if not 1 <= name <= self.num_items:
-                raise ValueError(f"item id {name} is outside 1..{self.num_items} of {self.name}")
-            return int(name)
-        if name in self._id_of_name:
-            return self._id_of_name[name]
-        part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
-        close = [n for n in self._id_of_name if part and part in n.lower()][:3]
-        close = close or difflib.get_close_matches(str(name), self._id_of_name)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "none is similar"
-        raise ValueError(f"no item of {self.name} is called {name!r}: {hint}")
+        return find_item(name, self.ids_by_key, self.dropped_items, self.name)
 
     @cached_property
-    def _id_of_name(self) -> dict[str, int]:
-        ids: dict[str, int] = {}
-        for item in range(1, self.num_items + 1):
-            ids.setdefault(self.item_names[item], item)
-        return ids
+    def ids_by_key(self) -> dict[str | int, int]:
+        """The ids by all that `item_id` takes."""
+        return ids_by_key(self.item_names[1:-1])
 
     def subset(self, users) -> SequenceDataset:
         """Return the dataset of only these users, (n,) indices, in that order; all items stay."""
@@ -172,19 +169,22 @@ class SequenceDataset:
         check_interactions(frame, user, item, time, min_count)
         ordered = frame.sort_values(time, kind="stable")
         users, user_codes = numbered(ordered[user])
-        items, item_codes = numbered(ordered[item])
-        rows = core(user_codes, item_codes, min_count)
+        items, all_codes = numbered(ordered[item])
+        rows = core(user_codes, all_codes, min_count)
         if not len(rows):
             raise ValueError(f"of {len(frame)} interactions, {len(users)} users and {len(items)} "
                              f"items nothing is left if each needs {min_count}: lower min_count")
         rows = rows[np.argsort(user_codes[rows], kind="stable")]  # by user, and by time within
         kept_users, user_codes = np.unique(user_codes[rows], return_inverse=True)
-        kept_items, item_codes = np.unique(item_codes[rows], return_inverse=True)
+        kept_items, item_codes = np.unique(all_codes[rows], return_inverse=True)
         keys = [items[code] for code in kept_items]
+        counts = np.bincount(all_codes, minlength=len(items))
+        dropped = {str(items[code]): int(counts[code])
+                   for code in np.setdiff1d(np.arange(len(items)), kept_items)}
         table, attribute_names = attribute_table(attribute_lists(attributes, item), items, keys)
         return cls(name, tuple(np.split(item_codes + 1, np.flatnonzero(np.diff(user_codes)) + 1)),
                    table, ("[padding]", *map(str, keys), "[mask]"), attribute_names,
-                   tuple(str(users[code]) for code in kept_users))
+                   tuple(str(users[code]) for code in kept_users), dropped)
 
 
 def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:

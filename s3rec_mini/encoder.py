@@ -16,6 +16,7 @@ from .tools.checks import check_item_ids
 from .tools.dropout import Dropout
 from .tools.files import load_weights, read_tensors, write_tensors
 from .tools.settings import Settings, setting
+from .tools.vocabulary import Vocabulary, check_fit
 
 __all__ = ["Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys"]
 
@@ -129,6 +130,7 @@ class S3Rec(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
+        self.vocabulary: Vocabulary | None = None  # what its items are called: training sets it
         size = config.hidden_size
         # Two more rows than items: 0 pads, the last one masks.
         self.item_embedding = nn.Embedding(config.num_items + 2, size, padding_idx=0)
@@ -203,20 +205,26 @@ class S3Rec(nn.Module):
             return states @ self.item_embedding.weight.T
         return torch.einsum("bh,bkh->bk", states, self.item_embedding(candidates))
 
-    def save(self, path, dtype: torch.dtype | None = None) -> None:
-        """Write weights and config to the safetensors file `path`, all of it or nothing (OSError).
+    def save(self, path, dtype: torch.dtype | None = None, data=None) -> None:
+        """Write weights, config and vocabulary to the safetensors file `path`.
 
-        With `dtype` the weights are stored in that type: float16 halves the file.
+        All of it or nothing (OSError). With `dtype` the weights are stored in that type: float16
+        halves the file. `data` names the items of a model that was trained by other means than
+        `pretrain` and `finetune`.
         """
+        if data is not None:
+            check_fit(self, data)
+        vocabulary = data.vocabulary if data is not None else self.vocabulary
         tensors = {name: value.to(dtype or value.dtype)
                    for name, value in self.state_dict().items()}
-        write_tensors(path, tensors, {"config": asdict(self.config)})
+        write_tensors(path, tensors, {"config": asdict(self.config), "vocabulary": vocabulary})
 
     @classmethod
     def load(cls, path) -> "S3Rec":
         """Read a model that `save` wrote, onto the CPU, in float32 and in evaluation mode.
 
         FileNotFoundError or ValueError if there is no such file, or it is no model of this package.
+        Of one that does not name its items a warning says so.
         """
         tensors, metadata = read_tensors(path)
         try:
@@ -224,6 +232,7 @@ class S3Rec(nn.Module):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no valid model config ({error})") from None
         load_weights(model, tensors, path)
+        model.vocabulary = Vocabulary.from_saved(metadata.get("vocabulary"), model.config, path)
         return model.eval()
 
 

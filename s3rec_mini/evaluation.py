@@ -20,13 +20,12 @@ from torch import Tensor
 
 from .batches import left_padded
 from .encoder import S3Rec
-from .tools import streams
-from .tools.checks import check_fit, check_negatives
 from .tools.fast import newest_states
+from .tools.negatives import negatives_for
+from .tools.vocabulary import check_fit
 
 __all__ = ["evaluate", "evaluating", "last_states", "leave_out", "metrics_from_ranks",
-           "negatives_for", "per_user_metrics", "rank_targets", "sample_negatives",
-           "users_by_length"]
+           "per_user_metrics", "rank_targets", "ranks_among", "users_by_length"]
 
 
 def evaluate(model, data, split: str = "test", protocol: str = "full", negatives=99,
@@ -42,7 +41,8 @@ def evaluate(model, data, split: str = "test", protocol: str = "full", negatives
     protocol : {"full", "sampled"}
         Candidates are all items the user has not seen, or `negatives` of them.
     negatives, seed : int or int array, int
-        For the sampled protocol: how many to draw for each user, or the items, (num_users, K).
+        For the sampled protocol: how many to draw for each user, or their ids, (num_users, K),
+        different ones that the user has not seen.
 
     Returns
     -------
@@ -52,7 +52,6 @@ def evaluate(model, data, split: str = "test", protocol: str = "full", negatives
     return metrics_from_ranks(rank_targets(model, data, split, protocol, negatives, seed))
 
 
-@torch.no_grad()
 def rank_targets(model, data, split: str = "test", protocol: str = "full", negatives=99,
                  seed: int = 0, batch_size: int = 256) -> np.ndarray:
     """Rank every user's held-out item among its candidates: (num_users,) int64 from 1.
@@ -62,15 +61,19 @@ def rank_targets(model, data, split: str = "test", protocol: str = "full", negat
     if protocol not in ("full", "sampled"):
         raise ValueError(f'protocol must be "full" or "sampled", not {protocol!r}')
     check_fit(model, data)
-    histories, targets = data.held_out(split)
-    if protocol == "sampled":
-        negatives = negatives_for(negatives, histories, targets, data.num_items, seed)
+    candidates = negatives_for(negatives, data, split, seed) if protocol == "sampled" else None
+    return ranks_among(model, *data.held_out(split), candidates, batch_size)
+
+
+@torch.no_grad()
+def ranks_among(model, histories, targets, negatives=None, batch_size: int = 256) -> np.ndarray:
+    """Rank each target among `negatives` (num_users, K), or without them among all unseen items."""
     ranks = np.empty(len(targets), dtype=np.int64)
     with evaluating(model):
         for users in users_by_length(histories, batch_size):
             seen, wanted = [histories[user] for user in users], targets[users, None]  # (B, 1)
             states = last_states(model, seen)  # (B, H)
-            if protocol == "full":
+            if negatives is None:
                 scores, wanted = model.score(states), torch.from_numpy(wanted).to(model.device)
                 target = scores.gather(1, wanted)  # (B, 1)
                 others = leave_out(scores, seen).scatter_(1, wanted, -torch.inf)
@@ -126,39 +129,6 @@ def leave_out(scores: Tensor, seen: Sequence[np.ndarray]) -> Tensor:
     scores.view(-1)[places] = -torch.inf
     scores[:, [0, -1]] = -torch.inf
     return scores
-
-
-def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: int = 0):
-    """Draw `count` different items for each user that are neither in its history nor its target.
-
-    Uniformly among 1…num_items; (num_users, count) int64. ValueError if too few are unseen.
-    """
-    generator = streams.generator("test negatives", seed)
-    negatives = np.empty((len(targets), count), dtype=np.int64)
-    for user, (history, target) in enumerate(zip(histories, targets, strict=True)):
-        unseen = np.ones(num_items + 1, dtype=bool)
-        unseen[0] = unseen[target] = False
-        unseen[history] = False
-        unseen = np.flatnonzero(unseen)
-        if len(unseen) < count:
-            raise ValueError(f"user {user} has only {len(unseen)} unseen items, {count} negatives "
-                             f'were asked for: ask for fewer, or rank among all items '
-                             f'(protocol "full"; validation_protocol in finetuning)')
-        negatives[user] = generator.choice(unseen, count, replace=False)
-    return negatives
-
-
-def negatives_for(asked, histories, targets, num_items: int, seed: int) -> np.ndarray:
-    """Return the negatives (num_users, K) int64 that were asked for, drawn if a number."""
-    if np.ndim(asked) == 0:
-        whole = isinstance(asked, (int, np.integer)) and not isinstance(asked, bool)
-        if not whole or asked < 1:
-            raise ValueError(f"negatives must be a whole number of at least 1, or integers of "
-                             f"shape ({len(targets)}, K), not {asked!r}")
-        return sample_negatives(histories, targets, num_items, int(asked), seed)
-    negatives = np.asarray(asked)
-    check_negatives(negatives, len(targets), num_items)
-    return negatives.astype(np.int64)
 
 
 def per_user_metrics(ranks: np.ndarray) -> pd.DataFrame:

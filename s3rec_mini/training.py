@@ -15,7 +15,7 @@ import torch
 
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec
-from .evaluation import evaluate, negatives_for
+from .evaluation import metrics_from_ranks, ranks_among
 from .objectives import (
     FINETUNING_LOSSES,
     OBJECTIVES,
@@ -25,9 +25,11 @@ from .objectives import (
 )
 from .tools import devices
 from .tools.checkpoints import Checkpoint, digest
-from .tools.checks import check_attributes, check_fit
+from .tools.checks import check_attributes
+from .tools.negatives import negatives_for
 from .tools.progress import epochs_left
 from .tools.settings import Settings, is_a, setting
+from .tools.vocabulary import check_fit
 
 __all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
 
@@ -112,7 +114,9 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
     """
     config = config or PretrainConfig()
     check_fit(model, data)
+    check_fit(model, data, "attributes")
     check_attributes(data, config.weights)
+    model.vocabulary = data.vocabulary
     accelerator = devices.find_device()
     run = Checkpoint(checkpoint, config, model, data)
     stage, optimizer = devices.prepared(accelerator, model, config, partial(
@@ -157,10 +161,10 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     """
     config = config or FinetuneConfig()
     check_fit(model, data)
-    candidates = negatives
+    model.vocabulary = model.vocabulary or data.vocabulary
+    candidates = None
     if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
-        candidates = negatives_for(negatives, *data.held_out("validation"), data.num_items,
-                                   config.seed)
+        candidates = negatives_for(negatives, data, "validation", config.seed)
     accelerator = devices.find_device()
     asked = np.asarray(negatives if config.validation_protocol == "sampled" else 99, dtype=np.int64)
     run = Checkpoint(checkpoint, config, model, data, negatives=digest([torch.from_numpy(asked)]))
@@ -181,8 +185,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
             optimizer.zero_grad()
             epoch.add({"loss": loss}, part, batch)
         means = epoch.means()
-        metrics = evaluate(model, data, "validation", config.validation_protocol, candidates,
-                           config.seed)
+        metrics = metrics_from_ranks(ranks_among(model, *data.held_out("validation"), candidates))
         history.append(epoch.record(means, validation=devices.of_first_process(metrics)))
         if _epochs_since_best(history) == 0:
             best = {name: value.clone() for name, value in model.state_dict().items()}

@@ -27,6 +27,7 @@ import torch
 from hypothesis import settings
 
 import s3rec_mini as s3
+from s3rec_mini.tools.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # models are compared on the CPU, bit for bit
@@ -54,6 +55,14 @@ def make_data(sequences, num_items, num_attributes=4, name="small"):
     return s3.SequenceDataset(name, tuple(map(np.array, sequences)), table, *names)
 
 
+def with_names(model):
+    """Let a model know what its items and attributes are called."""
+    model.vocabulary = Vocabulary(
+        tuple(f"item {number}" for number in range(model.config.num_items)),
+        tuple(f"attribute {number}" for number in range(model.config.num_attributes)))
+    return model
+
+
 def make_model(num_items=12, num_attributes=4, seed=0, **settings):
     """Make a float64 model that computes exactly what its weights say, each far from zero.
 
@@ -66,7 +75,7 @@ def make_model(num_items=12, num_attributes=4, seed=0, **settings):
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator).double() * 0.5)
-    return model.eval()
+    return with_names(model).eval()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import shutil
 import edition_one
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, with_names
 
 import s3rec_mini as s3
 from s3rec_mini.encoder import ModelConfig
@@ -43,7 +43,7 @@ def test_a_run_that_the_first_edition_began_goes_on_to_its_own_end(tmp_path):
 
 
 def test_a_file_without_a_setting_that_was_added_still_loads(tmp_path, monkeypatch):
-    model = s3.S3Rec(ModelConfig(5, 2, hidden_size=4))
+    model = with_names(s3.S3Rec(ModelConfig(5, 2, hidden_size=4)))
     model.save(tmp_path / "model.safetensors")
     tensors, metadata = s3.tools.files.read_tensors(tmp_path / "model.safetensors")
     del metadata["config"]["dropout"]  # as if it had come later
@@ -76,7 +76,7 @@ def test_a_model_with_a_head_more_reads_weights_that_were_made_without_it(tmp_pa
             super().__init__(config)
             self.fifth_head = torch.nn.Linear(config.hidden_size, config.hidden_size)
 
-    plain = s3.S3Rec(ModelConfig(5, 2, hidden_size=4))
+    plain = with_names(s3.S3Rec(ModelConfig(5, 2, hidden_size=4)))
     plain.save(tmp_path / "plain.safetensors")
     more = More.load(tmp_path / "plain.safetensors")
     assert more.item_embedding.weight.equal(plain.item_embedding.weight)
@@ -89,7 +89,7 @@ def test_a_model_with_a_head_more_reads_weights_that_were_made_without_it(tmp_pa
 
 
 def test_a_file_without_one_of_the_four_heads_is_refused(tmp_path):
-    s3.S3Rec(ModelConfig(5, 2, hidden_size=4)).save(tmp_path / "model.safetensors")
+    with_names(s3.S3Rec(ModelConfig(5, 2, hidden_size=4))).save(tmp_path / "model.safetensors")
     tensors, metadata = s3.tools.files.read_tensors(tmp_path / "model.safetensors")
     tensors = {name: value for name, value in tensors.items() if not name.startswith("mip_head")}
     s3.tools.files.write_tensors(tmp_path / "less.safetensors", tensors, metadata)

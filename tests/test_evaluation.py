@@ -31,6 +31,7 @@ from s3rec_mini import (
     recommend,
     sample_negatives,
 )
+from s3rec_mini.evaluation import ranks_among
 
 seeds = st.integers(0, 2**32 - 1)
 BOTH = pytest.mark.parametrize("protocol", ["full", "sampled"])
@@ -106,8 +107,7 @@ def test_sampled_ranks_are_those_of_a_loop_over_the_negatives_given(seed, split,
     rng = np.random.default_rng(seed)
     data, at = random_dataset(rng), {"validation": -2, "test": -1}[split]
     model = Table(data.num_items, rng)
-    # As given: not even items that the user has seen are taken out.
-    negatives = np.array([rng.choice([i for i in range(1, 31) if i != s[at]], 7, replace=False)
+    negatives = np.array([rng.choice(list({*range(1, 31)} - {*s[:at], s[at]}), 7, replace=False)
                           for s in data.sequences])
     ranks = rank_targets(model, data, split, "sampled", negatives, batch_size=batch_size)
     assert ranks.tolist() == [slow_rank(model.table[s[at - 1]], s[at], row)
@@ -166,8 +166,9 @@ def test_validation_does_not_know_the_test_item(protocol):
 def test_the_test_item_is_predicted_from_the_validation_item_too(protocol):
     rng = np.random.default_rng(2)
     data, model = random_dataset(rng), Table(30, rng, levels=100)
-    negatives = np.tile(np.arange(1, 31), (data.num_users, 1))
     other = dataset([[*s[:-2], s[-2] % 30 + 1, s[-1]] for s in data.sequences], 30)
+    negatives = [sorted(set(range(1, 31)) - {*s, o[-2]})[:4]
+                 for s, o in zip(data.sequences, other.sequences, strict=True)]
     before, after = (rank_targets(model, d, "test", protocol, negatives) for d in (data, other))
     assert not np.array_equal(before, after)
 
@@ -179,7 +180,7 @@ def test_only_the_newest_max_length_items_of_a_history_are_read():
     changed[:, :-9] = rng.integers(1, 31, (10, 21))  # 8 are read, one is the target
     negatives = rng.integers(1, 31, (10, 20))
     model = s3rec(dataset(long, 30))
-    first, second = (rank_targets(model, dataset(s, 30), "test", "sampled", negatives)
+    first, second = (ranks_among(model, *dataset(s, 30).held_out("test"), negatives)
                      for s in (long, changed))
     assert np.array_equal(first, second)
     changed[:, -9] = changed[:, -9] % 30 + 1
@@ -366,9 +367,9 @@ def test_the_newest_items_of_a_long_history_count(films, film_model):
     ("Toy Story (1995)", "list"),
     (["Toy Stori (1995)"], r"did you mean 'Toy Story \(1995\)'"),
     (["matrix"], "did you mean 'Matrix, The"),
-    ([0], "item id 0 is outside 1..3496"),
-    ([3497], "item id 3497 is outside 1..3496"),
-    ([-1], "item id -1 is outside 1..3496"),
+    ([0], "called 0: integers stand for items in 1..3496"),
+    ([3497], "called 3497: integers stand for items in 1..3496"),
+    ([-1], "called -1: integers stand for items in 1..3496"),
     ([1.5], "is called 1.5"),
     ([None], "is called None"),
 ])
@@ -403,9 +404,25 @@ def test_bad_arguments_of_evaluate_are_named(arguments, complaint):
         evaluate(Table(30), data, **{"protocol": "sampled", **arguments})
 
 
+@pytest.mark.parametrize("row, complaint", [
+    ([4, 6, 7], "user 'user 1' hold the held-out item itself, 'item 4'"),
+    ([7, 6, 2], "user 'user 1' hold an item of its history, 'item 2'"),
+    ([5, 7, 5], "user 'user 1' hold an item twice, 'item 5'"),
+])
+def test_negatives_are_different_items_that_the_user_has_not_seen(row, complaint):
+    data = dataset([[5, 6, 7, 8], [1, 2, 3, 4]], num_items=9)
+    given = np.array([[1, 2, 3], [5, 6, 7]])
+    assert evaluate(Table(9), data, protocol="sampled", negatives=given)["MRR"] == 0.25  # all tied
+    given[1] = row
+    with pytest.raises(ValueError, match=complaint):
+        evaluate(Table(9), data, protocol="sampled", negatives=given)
+    with pytest.raises(ValueError, match=complaint):
+        rank_targets(Table(9), data, protocol="sampled", negatives=given.tolist())
+
+
 def test_too_few_unseen_items_name_the_user_and_the_way_out():
     data = dataset([[1, 2, 3], [1, 2, 3, 4, 5]], num_items=6)
-    with pytest.raises(ValueError, match=r'user 1 has only 1 unseen items, 2.*protocol "full"'):
+    with pytest.raises(ValueError, match=r"user 1 has only 1 unseen items, 2.*negatives=.*'full'"):
         sample_negatives(*data.held_out("test"), 6, 2)
 
 
@@ -427,7 +444,8 @@ def test_one_candidate_without_a_finite_score_is_an_error(protocol):
     held = data.held_out("test")[1]
     rare = next(i for i in range(1, data.num_items + 1) if i not in held)
     model.table[:, rare] = torch.nan  # no target's own score
-    negatives = np.full((30, 1), rare)
+    negatives = [[min({*range(1, data.num_items + 1)} - {*s}) if rare in s else rare]
+                 for s in data.sequences]
     with pytest.raises(ValueError, match="not finite"):
         evaluate(model, data, "test", protocol, negatives)
 
@@ -452,7 +470,7 @@ def test_a_model_made_for_other_data_is_an_error(protocol, num_items):
     other = s3rec(random_dataset(np.random.default_rng(0), num_items=num_items))
     for call in (lambda: evaluate(other, data, protocol=protocol, negatives=5),
                  lambda: recommend(other, data, [1, 2], 20)):
-        with pytest.raises(ValueError, match=f"num_items={num_items}.*30"):
+        with pytest.raises(ValueError, match=f"{num_items} items.*30"):
             call()
 
 

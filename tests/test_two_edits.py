@@ -13,7 +13,7 @@ import s3rec_mini as s3
 
 PAGE = (ROOT / "book" / "reference" / "extending.md").read_text(encoding="utf8")
 # What each of the two edits comes after, and what it adds, as the page shows it.
-PLACES = ("negatives.\", least=0)\n", "partial(finetuning_loss, loss=config.loss))\n")
+PLACES = ("negatives.\", least=0)\n", "sampled_items=config.sampled_items))\n")
 ADDED = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -68,7 +68,7 @@ def test_what_was_made_before_the_setting_still_counts(copy, tmp_path):
     """A run that this program began goes on in the one that knows a setting more."""
     data, _ = s3.planted_structure(num_users=20)
     model = s3.S3Rec(s3.ModelConfig.for_dataset(data, hidden_size=8))
-    model.save(tmp_path / "start.safetensors")
+    model.save(tmp_path / "start.safetensors", data=data)
     s3.finetune(model, data, s3.FinetuneConfig(epochs=1), tmp_path / "checkpoint")
     saved = asdict(s3.FinetuneConfig())
     script = f"""

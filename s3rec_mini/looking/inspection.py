@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..encoder import S3Rec
 from ..evaluation import evaluating
+from ..tools.vocabulary import check_fit, key_of
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "probe_attributes",
            "project_embeddings"]
@@ -99,27 +100,31 @@ def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFra
     data : SequenceDataset
         Names the items.
     item : str or int
-        A name or an id.
+        As `SequenceDataset.item_id` takes it.
     k : int
         How many.
 
     Returns
     -------
     pandas.DataFrame
-        `k` rows of item (id), name and cosine, the nearest first, without the item itself.
+        `k` rows of item (id, or key where keys are integers), name and cosine, the nearest first,
+        without the item itself.
 
     Raises
     ------
     ValueError
         If there is no such item.
     """
+    check_fit(model, data)
     item = data.item_id(item)
     table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu(), dim=1)
     cosines = table @ table[item]  # (num_items + 2,)
     cosines[[0, item, data.mask_id]] = -torch.inf
     best = cosines.topk(min(k, data.num_items - 1))
-    return pd.DataFrame({"item": best.indices.numpy(), "cosine": best.values.numpy(),
-                         "name": [data.item_names[i] for i in best.indices]})
+    found = best.indices.tolist()
+    return pd.DataFrame({"item": [key_of(item, data) for item in found],
+                         "cosine": best.values.numpy(),
+                         "name": [data.item_names[item] for item in found]})
 
 
 def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: int = 0):

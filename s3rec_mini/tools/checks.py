@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-__all__ = ["check_attribute_table", "check_attributes", "check_fit", "check_interactions",
-           "check_item_ids", "check_negatives", "checked_sequences"]
+__all__ = ["check_attribute_table", "check_attributes", "check_interactions", "check_item_ids",
+           "checked_sequences"]
 
 
 def check_interactions(frame, user, item, time, min_count) -> None:
@@ -94,28 +94,8 @@ def check_item_ids(model, item_ids: Tensor) -> None:
                              "that the newest item stands last")
 
 
-def check_fit(model, data) -> None:
-    """Raise ValueError if an `S3Rec` was made for other numbers of items or attributes."""
-    for name in ("num_items", "num_attributes"):
-        ours, theirs = getattr(getattr(model, "config", None), name, None), getattr(data, name)
-        if ours not in (None, theirs):
-            raise ValueError(f"the model has {name}={ours}, {data.name} has {theirs}: make it with "
-                             f"ModelConfig.for_dataset(data)")
-
-
 def check_attributes(data, weights: dict[str, float]) -> None:
     """Raise ValueError if objectives that learn from attributes are asked for where none are."""
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
                          f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
-
-
-def check_negatives(negatives: np.ndarray, num_users: int, num_items: int) -> None:
-    """Raise ValueError unless negatives are item ids, (num_users, K)."""
-    if (negatives.ndim != 2 or len(negatives) != num_users or not negatives.size
-            or negatives.dtype.kind not in "iu"):
-        raise ValueError(f"negatives must be integers of shape ({num_users}, K), "
-                         f"not {negatives.dtype} {negatives.shape}")
-    if negatives.min() < 1 or negatives.max() > num_items:
-        raise ValueError(f"negatives must be item ids in 1…{num_items}, "
-                         f"found {negatives.min()}…{negatives.max()}")

@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from dataclasses import MISSING, Field, asdict, fields
 from functools import wraps
 from pathlib import Path
@@ -24,11 +25,13 @@ from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives
+from .negatives import negatives_for
 from .recommend import recommend as recommend_items
 from .results import collect as collect_results
 from .results import columns, write_record
 from .settings import Settings, default, kinds
 from .sources import load_dataset, open_dataset
+from .vocabulary import renumbered
 
 __all__ = ["app", "main", "step_flop", "with_settings"]
 
@@ -61,7 +64,7 @@ Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
 Negatives = _option(
-    Path | None, "The authors' NAME_sample.txt; 99 are drawn for each user without it.")
+    str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
 Threads = _option(
     int | None, "Of torch. As many as a step is worth without it, or OMP_NUM_THREADS.", min=1)
 
@@ -183,7 +186,7 @@ def finetune(name: Name, finetuning: FinetuneConfig,
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
     dataset = open_dataset(name, attributes)
-    model = S3Rec.load(weights) if weights else experiments.new_model(
+    model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
     _choose_threads(threads, [dataset], model.config, finetuning)
     history = training.finetune(model, dataset, finetuning, checkpoint,
@@ -198,23 +201,36 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
              results: Results = None):
-    """Rank every user's held-out item among all items and among 99 negatives."""
-    dataset, model = open_dataset(name, attributes), S3Rec.load(weights)
-    measured, _ = experiments.measure(model, dataset, split, read_negatives(negatives, dataset),
-                                      seed)
+    """Rank every user's held-out item among all items and among 99 negatives.
+
+    Where somebody has not seen so few, the ranks among all items are printed alone.
+    """
+    dataset = open_dataset(name, attributes)
+    model, asked = _load(weights, dataset), read_negatives(negatives, dataset)
+    dataset.held_out(split)  # there is one
+    try:
+        drawn = negatives_for(asked, dataset, split, seed)
+    except ValueError as error:
+        if not isinstance(asked, int):
+            raise
+        drawn = None
+        typer.echo(f"ranked among all items only: {_in_options(error)}", err=True)
+    measured, _ = experiments.measure(model, dataset, split, drawn, seed)
     write_record({"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
                   "negatives": str(negatives or "99 drawn"), "seed": seed, **measured}, results)
 
 
 @app.command()
 def recommend(name: Name, weights: Weights,
-              history: _argument(list[str], "Items seen, oldest first, by name or id."),
+              history: _argument(list[str], "Items seen, oldest first: names, or whole numbers, "
+                                 "which are the items' own where all of them are such, else ids."),
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
     dataset = open_dataset(name, attributes)
-    seen = [int(item) if item not in dataset.item_names and item.isdigit() else item
+    seen = [int(item) if item not in dataset.ids_by_key and item.isdecimal() else item
             for item in history]
-    typer.echo(recommend_items(S3Rec.load(weights), dataset, seen, k).to_string(index=False))
+    found = recommend_items(_load(weights, dataset), dataset, seen, k)
+    typer.echo(found.to_string(index=False))
 
 
 @app.command()
@@ -263,6 +279,16 @@ def collect(folder: _option(Path, "Where runs wrote their results.") = Experimen
 # ---- what commands share
 
 
+def _load(weights: Path, dataset) -> S3Rec:
+    """Load a model and let its items have the numbers they have in the data."""
+    model = S3Rec.load(weights)
+    fitting = renumbered(model, dataset)
+    if fitting is not model:
+        typer.echo(f"{weights} knows {model.config.num_items} items: the {dataset.num_items} of "
+                   f"{dataset.name} are among them, found by name", err=True)
+    return fitting
+
+
 def _check_writable(*paths: Path | None) -> None:
     """Find out before hours of training, not after them; a device or a link is left alone."""
     for path in filter(None, paths):
@@ -302,7 +328,14 @@ def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
 
 def main():
     """Run the command line; an error the user can mend is one line, not a traceback."""
+    warnings.showwarning = lambda message, *_: typer.echo(f"s3rec: {message}", err=True)
     try:
         app()
     except (ValueError, OSError) as error:
-        sys.exit(f"s3rec: {error}")
+        sys.exit(f"s3rec: {_in_options(error)}")
+
+
+def _in_options(error: Exception) -> str:
+    """Tell of options what an error tells of Python's arguments: --min-count for min_count=."""
+    return re.sub(r"\b([a-z_]+)=(\w*)", lambda found: f"--{found[1].replace('_', '-')} {found[2]}"
+                  .rstrip(), str(error))

@@ -267,19 +267,22 @@ def _named(negatives: Path | None) -> str:
     return negatives.name if negatives else "99 drawn, seed 0"
 
 
-def read_negatives(path: Path | None, data: SequenceDataset):
-    """Return the authors' negatives, (num_users, 99), or without a file how many to draw."""
-    return official.load_negatives(path, data) if path else 99
+def read_negatives(asked: str | Path | None, data: SequenceDataset):
+    """Return the authors' negatives, (num_users, 99), or how many to draw, if no file is asked."""
+    if str(asked or 99).isdecimal():
+        return int(asked or 99)
+    return official.load_negatives(asked, data)
 
 
 def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
     """Rank a split by both protocols; return what a record holds of that, and the ranks.
 
-    Both are dicts by protocol, "full" and "sampled": metrics and their intervals over users, and
-    (num_users,) ranks.
+    Both are dicts by protocol, "full" and, if there are negatives, "sampled": metrics and their
+    intervals over users, and (num_users,) ranks.
     """
+    protocols = ("full",) if negatives is None else ("full", "sampled")
     ranks = {protocol: rank_targets(model, data, split, protocol, negatives, seed)
-             for protocol in ("full", "sampled")}
+             for protocol in protocols}
     return {"split": split} | {
         protocol: {"metrics": metrics_from_ranks(of_users),
                    "intervals": bootstrap_intervals(of_users)}

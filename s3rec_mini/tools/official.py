@@ -77,6 +77,7 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
             f"load the dataset that its name tells"
         )
     load_weights(model, ours, source=path)
+    model.vocabulary = dataset.vocabulary
     return model.eval()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation import evaluating, last_states, leave_out
-from .checks import check_fit
+from .vocabulary import check_fit, key_of
 
 __all__ = ["PopRec", "recommend"]
 
@@ -24,14 +24,17 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     data : SequenceDataset
         Names the items.
     history : sequence of str or int
-        What the user has seen, oldest first, by name or id; the newest `max_length` count.
+        What the user has seen, oldest first, as `SequenceDataset.item_id` takes it: names, or
+        integers, which are keys where all keys are integers, else ids; the newest `max_length`
+        count.
     k : int
         How many to return.
 
     Returns
     -------
     pandas.DataFrame
-        `k` rows of item (id), name and score, best first; nothing from the history.
+        `k` rows of item (id, or key where keys are integers), name and score, best first; nothing
+        from the history.
 
     Raises
     ------
@@ -49,8 +52,10 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     if not 1 <= k <= unseen:
         raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k}")
     best = scores.topk(k)
-    names = [data.item_names[item] for item in best.indices]
-    return pd.DataFrame({"item": best.indices.numpy(), "name": names, "score": best.values.numpy()})
+    found = best.indices.tolist()
+    return pd.DataFrame({"item": [key_of(item, data) for item in found],
+                         "name": [data.item_names[item] for item in found],
+                         "score": best.values.numpy()})
 
 
 class PopRec(nn.Module):

@@ -162,10 +162,11 @@ def _movielens_small() -> SequenceDataset:
     }).explode("genre").reset_index()
     data = SequenceDataset.from_interactions(
         frame, "userId", "movieId", attributes=attributes, name="movielens-small")
-    films = films.loc[map(int, data.item_names[1:-1])]
-    names = films["title"] + " (" + films["year"].astype(str) + ")"
+    titles = (films["title"] + " (" + films["year"].astype(str) + ")").rename(index=str)
+    names = titles[list(data.item_names[1:-1])]
     assert names.is_unique  # which titles without years are not
-    return replace(data, item_names=("[padding]", *names, "[mask]"))
+    return replace(data, item_names=("[padding]", *names, "[mask]"), dropped_items={
+        titles[film]: count for film, count in data.dropped_items.items()})
 
 
 def load_model(name: str) -> S3Rec:

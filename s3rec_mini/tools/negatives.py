@@ -1,0 +1,67 @@
+"""The items that the sampled protocol ranks a held-out one against: drawn, or given."""
+
+import numpy as np
+
+from . import streams
+
+__all__ = ["negatives_for", "sample_negatives"]
+
+
+def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: int = 0,
+                     user_names=None) -> np.ndarray:
+    """Draw `count` different items for each user that are neither in its history nor its target.
+
+    Uniformly among 1…num_items; (num_users, count) int64. ValueError, with the user's name where
+    names are given, if too few are unseen.
+    """
+    generator = streams.generator("test negatives", seed)
+    negatives = np.empty((len(targets), count), dtype=np.int64)
+    for user, (history, target) in enumerate(zip(histories, targets, strict=True)):
+        unseen = np.ones(num_items + 1, dtype=bool)
+        unseen[0] = unseen[target] = False
+        unseen[history] = False
+        unseen = np.flatnonzero(unseen)
+        if len(unseen) < count:
+            name = repr(user_names[user]) if user_names else user
+            raise ValueError(f"user {name} has only {len(unseen)} unseen items, {count} negatives "
+                             f"were asked for: ask for fewer with negatives=, or rank among all "
+                             f"items (in finetuning with validation_protocol='full')")
+        negatives[user] = generator.choice(unseen, count, replace=False)
+    return negatives
+
+
+def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
+    """Return the negatives (num_users, K) int64 that were asked for, drawn if a number.
+
+    Those that are given must be different items that the user has not seen, the held-out one not
+    among them (ValueError).
+    """
+    histories, targets = data.held_out(split)
+    if np.ndim(asked) == 0:
+        whole = isinstance(asked, (int, np.integer)) and not isinstance(asked, bool)
+        if not whole or asked < 1:
+            raise ValueError(f"negatives must be a whole number of at least 1, or integers of "
+                             f"shape ({len(targets)}, K), not {asked!r}")
+        return sample_negatives(histories, targets, data.num_items, int(asked), seed,
+                                data.user_names)
+    negatives = np.asarray(asked)
+    if (negatives.ndim != 2 or len(negatives) != len(targets) or not negatives.size
+            or negatives.dtype.kind not in "iu"):
+        raise ValueError(f"negatives must be integers of shape ({len(targets)}, K), "
+                         f"not {negatives.dtype} {negatives.shape}")
+    if negatives.min() < 1 or negatives.max() > data.num_items:
+        raise ValueError(f"negatives must be item ids in 1…{data.num_items}, "
+                         f"found {negatives.min()}…{negatives.max()}")
+    first = np.arange(len(targets)) * (data.num_items + 1)  # what makes ids of two users differ
+    seen = np.concatenate(histories) + np.repeat(first, [len(history) for history in histories])
+    ordered = np.sort(negatives, 1)
+    for what, items, wrong in (
+            ("the held-out item itself", negatives, negatives == targets[:, None]),
+            ("an item of its history", negatives, np.isin(negatives + first[:, None], seen)),
+            ("an item twice", ordered, ordered[:, :-1] == ordered[:, 1:])):
+        if wrong.any():
+            user, place = np.argwhere(wrong)[0]
+            raise ValueError(f"the negatives of user {data.user_names[user]!r} hold {what}, "
+                             f"{data.item_names[items[user, place]]!r}: give different items that "
+                             f"the user has not seen, without the positive")
+    return negatives.astype(np.int64)

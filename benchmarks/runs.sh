@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Every run of the results, in order: about thirty hours of one core. What is done is not run again, what was begun goes
+# Every run of the results, in order: some thirty hours of one core. What is done is not run again, what was begun goes
 # on from its checkpoint, so start it again after whatever stopped it, and once more for each further core.
 #
-#     git clone --branch runs-2 . /work/runs/checkout && make -C /work/runs/checkout .venv/.test
-#     S3REC_DATA=… benchmarks/runs.sh /work/runs          # then: s3rec collect /work/runs/results --replace
+#     git clone --branch runs-3 . ../runs/checkout && make -C ../runs/checkout .venv/.test
+#     S3REC_DATA=… ../runs/checkout/benchmarks/runs.sh ../runs reproductions   # or trials
+#     s3rec collect --folder ../runs/results --replace
 #
 # The checkout is of a tag and nobody works in it, for every record names its commit.
 set -uo pipefail
-folder="$(realpath "$1")"
-export PATH="$folder/checkout/.venv/bin:$PATH" OMP_NUM_THREADS=1 S3REC_DATA="${S3REC_DATA:?}"
+folder="$(realpath "$1")" list="$2" here="$(realpath "$(dirname "$0")")"
+export PATH="$here/../.venv/bin:$PATH" OMP_NUM_THREADS=1 S3REC_DATA="${S3REC_DATA:?}"
 cd "$folder"
 mkdir -p locks logs
 undone=0
@@ -36,14 +37,17 @@ authors() { # authors DATASET OPTION…: their checkpoint
         "${@:2}" --folder results --runs checkpoints
 }
 
+trials() { # trials DATASET QUESTION
+    job "$1" "$1-$2" python "$here/trials.py" "$2" "$1" --folder results --runs checkpoints
+}
+
 large=(--pretraining-batch-size 100 --pretraining-epochs 60)
 lastfm=(--patience 20 --negatives "$S3REC_DATA" --pretraining-seeds 3 --pretraining-batch-size 100
     --pretraining-epochs 200 --prefixes-per-user 4)
 movielens=(--patience 20 --pretraining-seeds 3 --pretraining-batch-size 100 --pretraining-epochs 100
     --prefixes-per-user 2)
 
-while true; do
-    undone=0
+all_reproductions() {
     reproduce LastFM pointwise "${lastfm[@]}"
     reproduce Sports_and_Outdoors pointwise "${large[@]}"
     authors LastFM --patience 20 --negatives "$S3REC_DATA"
@@ -63,6 +67,18 @@ while true; do
     reproduce Yelp softmax "${large[@]}"
     reproduce Beauty pairwise "${large[@]}" --pretraining-seeds 3
     reproduce Toys_and_Games pairwise "${large[@]}" --pretraining-seeds 3
+}
+
+all_trials() {
+    trials Beauty authors
+    trials Toys_and_Games authors
+    trials Beauty sampled
+    trials Beauty search
+}
+
+while true; do
+    undone=0
+    "all_$list"
     ((undone)) || break
     sleep 20
 done

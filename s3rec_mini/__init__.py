@@ -39,6 +39,7 @@ from .tools.negatives import sample_negatives
 from .tools.recommend import PopRec, recommend
 from .tools.results import load_ranks, load_results
 from .tools.statistics import bootstrap_intervals, paired_difference
+from .tools.vocabulary import renumbered
 from .tools import official
 from .looking import inspection, plots, explorers
 
@@ -54,7 +55,7 @@ __all__ = [
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
     "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets", "sample_negatives",
     "PopRec", "recommend", "load_ranks", "load_results", "bootstrap_intervals",
-    "paired_difference", "official",
+    "paired_difference", "renumbered", "official",
     "inspection", "plots", "explorers",
 ]  # fmt: skip
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Vocabulary", "check_fit", "find_item", "ids_by_key", "key_of",
-           "renumbered"]
+__all__ = ["Vocabulary", "check_fit", "find_item", "ids_by_key", "key_of", "renumbered"]
 
 
 class Vocabulary(NamedTuple):

@@ -228,6 +228,45 @@ def test_a_title_that_is_a_number_is_read_as_a_title(s3rec, files, monkeypatch, 
     assert recommend(files.model, data, [3], k=1)["name"][0] in done.out
 
 
+def test_items_may_begin_with_a_dash_and_what_is_neither_item_nor_option_is_named(s3rec, tmp_path):
+    frame = pd.DataFrame([(user, f"-{(user + step) % 20 + 1}", step)
+                          for user in range(40) for step in range(6)],
+                         columns=["user", "item", "timestamp"])
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    data = SequenceDataset.from_interactions(frame, time="timestamp")
+    new_model(data, 0).save(tmp_path / "m", data=data)
+    plain, behind = (s3rec("recommend", tmp_path / "shop.csv", tmp_path / "m", "--k", 2, *dashes,
+                           "-7", "-12") for dashes in ([], ["--"]))
+    assert plain.code == 0 and plain.out == behind.out
+    refused = s3rec("recommend", tmp_path / "shop.csv", tmp_path / "m", "-7", "--kk", 3)
+    assert refused.code == 1 and "no option --kk" in refused.err and "a lone --" in refused.err
+
+
+def test_where_somebody_has_seen_nearly_all_the_full_ranking_is_printed_alone(s3rec, tmp_path):
+    """The one who is named is named as the file does, and a smaller number of negatives helps."""
+    rows = [(f"u{user}", f"i{(user + step) % 40}", step) for user in range(40) for step in range(8)]
+    rows += [("giant", f"i{step}", step) for step in range(35)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    data = SequenceDataset.from_interactions(frame, time="timestamp")
+    new_model(data, 0).save(tmp_path / "m", data=data)
+    place = ["evaluate", tmp_path / "shop.csv", tmp_path / "m"]
+    done = s3rec(*place, "--negatives", 10)
+    record = json.loads(done.out)
+    assert record["full"]["metrics"] == evaluate(S3Rec.load(tmp_path / "m"), data)
+    assert "sampled" not in record and done.code == 0
+    assert re.search(r"all items only: user 'giant' has only 5 unseen items, 10 .*--negatives",
+                     done.err)
+    assert "sampled" in json.loads(s3rec(*place, "--negatives", 5).out)
+    assert "sampled" not in json.loads(s3rec(*place).out)
+    refused = s3rec("finetune", tmp_path / "shop.csv", "--output", tmp_path / "o")
+    assert refused.code == 1 and "--validation-protocol full" in refused.err
+    assert "'" not in refused.err.partition("--validation")[2]
+    done = s3rec("finetune", tmp_path / "shop.csv", "--output", tmp_path / "o", "--epochs", 1,
+                 "--negatives", 5)
+    assert done.code == 0
+
+
 def test_a_parquet_file_is_the_table_it_holds_or_says_what_it_needs(s3rec, files, tmp_path,
                                                                     monkeypatch):
     path = tmp_path / "films.parquet"

@@ -220,15 +220,18 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
                   "negatives": str(negatives or "99 drawn"), "seed": seed, **measured}, results)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # which may be items: -7
 def recommend(name: Name, weights: Weights,
               history: _argument(list[str], "Items seen, oldest first: names, or whole numbers, "
                                  "which are the items' own where all of them are such, else ids."),
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
     dataset = open_dataset(name, attributes)
-    seen = [int(item) if item not in dataset.ids_by_key and item.isdecimal() else item
-            for item in history]
+    known = dataset.ids_by_key
+    if wrong := [item for item in history if item.startswith("-") and item not in known]:
+        raise ValueError(f"there is no option {wrong[0]}, and no item of that name: --help lists "
+                         f"the options; items that look like one follow a lone --")
+    seen = [int(item) if item not in known and item.isdecimal() else item for item in history]
     found = recommend_items(_load(weights, dataset), dataset, seen, k)
     typer.echo(found.to_string(index=False))
 
@@ -337,5 +340,5 @@ def main():
 
 def _in_options(error: Exception) -> str:
     """Tell of options what an error tells of Python's arguments: --min-count for min_count=."""
-    return re.sub(r"\b([a-z_]+)=(\w*)", lambda found: f"--{found[1].replace('_', '-')} {found[2]}"
-                  .rstrip(), str(error))
+    return re.sub(r"\b([a-z_]+)=['\"]?(\w*)['\"]?", lambda found: (
+        f"--{found[1].replace('_', '-')} {found[2]}".rstrip()), str(error))

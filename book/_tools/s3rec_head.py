@@ -17,7 +17,7 @@ from docutils import nodes
 
 LENGTH = 160  # characters: search engines show no more of a description
 ABOUT = "S3-Rec, self-supervised sequential recommendation: derived, built and tested in a book."
-COVER = "book/findings/inside_the_model"  # lends its first picture to pages that have none
+COVER = "book/foundations/tour"  # lends its first picture to pages that have none
 
 
 def set_address(app, config):

@@ -8,6 +8,7 @@ when something is drawn: importing this module costs a training job nothing.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
            "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals", "plot_ranks",
-           "plot_views", "style"]
+           "plot_recommendations", "plot_views", "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -42,6 +43,8 @@ def style():
     """Draw in the book's style: ``with plots.style(): fig, ax = plt.subplots()``."""
     import matplotlib.pyplot as plt
 
+    # Load the backend outside the context, which would undo that a notebook shows what is drawn.
+    plt.draw_if_interactive()
     with plt.style.context(Path(__file__).with_name("book.mplstyle")):
         yield
 
@@ -429,6 +432,41 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
            xlim=(1, last))
     ax.get_legend().set_title(None)
     return ax
+
+
+@style()
+def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
+                         chosen: str | None = None) -> Figure:
+    """Draw what somebody has seen, oldest first, above what a model recommends.
+
+    Parameters
+    ----------
+    history : sequence of str
+        Names; the newest five are drawn.
+    found : DataFrame
+        From `recommend`: a bar for each row, as long as its score.
+    chosen : str, optional
+        What was really chosen next, in the colour of a positive if it is there.
+    """
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure(figsize=(5, 1.8 + 0.32 * len(found)), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, 0.9 + 0.32 * len(found)])
+    cards = [("\n".join(textwrap.wrap(name, 11)[:3]), "item") for name in list(history)[-5:]]
+    below = bottom.add_subplot()
+    for text in plot_views({"": [*cards, ("?", "mask")]}, top.add_subplot()).texts:
+        text.set_fontsize(8.5)
+    hit = found["name"] == chosen
+    colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
+    places = range(1, len(found) + 1)
+    below.barh(places, found["score"], color=colours, height=0.7)
+    below.set_yticks(places, [f"{name}  {place}" for name, place in zip(found["name"], places,
+                                                                        strict=True)])
+    below.invert_yaxis()
+    below.set(xlabel="score", xlim=(0, None))
+    below.tick_params(axis="y", length=0)
+    below.spines["left"].set_visible(False)
+    return fig
 
 
 @style()

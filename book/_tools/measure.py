@@ -1,0 +1,61 @@
+"""How much of each chapter is on its core path: words, visible code cells, displayed formulas.
+
+    python book/_tools/measure.py
+
+The core path is what a reader sees before opening anything, up to the exercises: no cell with a
+tag of `s3rec_form`, no section that begins with "Deeper: ". Beside it, the lines of folded code.
+"""
+
+import re
+from pathlib import Path
+
+import nbformat
+
+BOOK = Path(__file__).parents[1]
+FOLDED = {"set-up", "check", "plot-code", "deeper", "hide-cell", "hide-input"}
+MOST = {"words": 2000, "cells": 18, "displays": 6}
+HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
+DISPLAY = re.compile(r"\$\$.*?\$\$", re.DOTALL)
+# What is no prose: displays, code and directive fences, formulas, roles, tables' rules.
+NO_WORDS = re.compile(
+    r"\$\$[^$]*\$\$|^(?:`{3,}|:{3,}).*$|\$[^$]*\$|\{\w+\}|^\|[-|: ]+\|$|[^\w'’ -]", re.MULTILINE)
+
+
+def measured(path: Path) -> dict[str, int]:
+    """Count what is on the core path of a chapter, and the lines that are folded."""
+    found = {"words": 0, "cells": 0, "displays": 0, "folded lines": 0}
+    deeper = 0  # the level of the folded section that a cell stands in
+    for cell in nbformat.read(path, as_version=4).cells:
+        lines = len(cell.source.splitlines())
+        if cell.cell_type == "code":
+            folded = deeper or FOLDED & set(cell.metadata.get("tags", ()))
+            found["folded lines" if folded else "cells"] += lines if folded else 1
+            continue
+        for text in re.split(r"(?m)^(?=#+ )", cell.source):
+            if heading := HEADING.match(text):
+                level = len(heading[1])
+                if heading[2] == "Exercises":
+                    return found
+                if not deeper or level <= deeper:
+                    deeper = level if heading[2].startswith("Deeper: ") else 0
+            if not deeper:
+                found["displays"] += len(DISPLAY.findall(text))
+                found["words"] += len(NO_WORDS.sub(" ", text).split())
+    return found
+
+
+def main() -> None:
+    """Print a line for each chapter; a number over the limit has a star."""
+    print(f"{'':44}{'words':>8}{'cells':>8}{'displays':>10}{'folded lines':>14}")
+    for path in sorted(BOOK.rglob("*.ipynb")):
+        if {"assignments", ".ipynb_checkpoints"} & set(path.parts):
+            continue
+        counts = measured(path)
+        stars = {name: "*" if counts[name] > MOST.get(name, 10**9) else " " for name in counts}
+        name = path.relative_to(BOOK).with_suffix("").as_posix()
+        print(f"{name:44}" + "".join(f"{counts[each]:>{width}}{stars[each]}" for each, width in (
+            ("words", 7), ("cells", 7), ("displays", 9), ("folded lines", 13))))
+
+
+if __name__ == "__main__":
+    main()

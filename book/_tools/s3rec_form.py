@@ -4,6 +4,7 @@
   bar of that name: its code, while what it prints stays in view, and of ``set-up`` all. Bars of one
   name that follow each other are one.
 * A section whose heading begins with "Deeper: " is folded below its heading.
+* The first page has its numbers, ``{{ gain_low }}`` and others, from the results files.
 * ``{here} encoder`` draws the way from a history to a list of films, the named part of it lit;
   without a name, the whole way.
 """
@@ -105,9 +106,35 @@ def drawn(part: str | None, caption: str) -> str:
             f'{"".join(boxes)}</svg>')
 
 
+def findings() -> dict[str, str]:
+    """Compute the numbers of the first page from the results files."""
+    from math import e, log
+
+    import numpy as np
+
+    import s3rec_mini as s3
+
+    def mean(name, run, protocol, metric):
+        return np.mean([each[protocol]["metrics"][metric] for each in s3.load_results(name)[run]])
+
+    gains = [mean(name, "pretrained-pointwise", "sampled", "MRR")
+             / mean(name, "scratch-pointwise", "sampled", "MRR") - 1
+             for name in ("Beauty", "Toys_and_Games", "LastFM")]
+    losses = {loss: mean("Beauty", f"pretrained-{loss}", "full", "NDCG@10")
+              for loss in ("pointwise", "softmax")}
+    return {"gain_low": f"{100 * min(gains):.0f}", "gain_high": f"{100 * max(gains):.0f}",
+            **{loss: f"{value:.3f}" for loss, value in losses.items()},
+            "ceiling": f"{log(2) - log(1 + 1 / e):.2f}"}
+
+
+def add_findings(app, config):
+    config.myst_substitutions = {**config.myst_substitutions, **findings()}
+
+
 def setup(app):
     app.add_node(fold, html=(visit_fold, depart_fold), singlehtml=(visit_fold, depart_fold))
     app.add_directive("here", Here)
+    app.connect("config-inited", add_findings)
     app.connect("doctree-read", fold_cells, priority=400)
     app.connect("doctree-read", fold_sections, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

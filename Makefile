@@ -116,4 +116,7 @@ _build/.package: $(VENV)/.book $(PACKAGE)
 # notebooks come from the cache where nothing changed.
 _build/.book: _build/.package $(SOURCES)
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	$(BIN)/python book/_tools/export.py _build
+	rm -rf build # what an older wheel was made of
+	$(BIN)/python -m pip wheel -qq --no-deps --no-build-isolation --wheel-dir _build/html/notebooks .
 	@touch $@

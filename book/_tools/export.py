@@ -35,14 +35,15 @@ class Markdown(MarkdownConverter):
         return element["source"]
 
 
-def exported(page: Path, executed: Path, address: str, teachers: bool):
+def exported(page: Path, executed: Path, teachers: bool):
     """Make a notebook of a built page and of the notebook that ran for it."""
     soup = BeautifulSoup(page.read_text(encoding="utf8"), "html.parser")
     ran = nbformat.read(executed, as_version=4)
     code = iter([cell for cell in ran.cells if cell.cell_type == "code"])
     made = nbformat.v4.new_notebook(metadata={
         "kernelspec": ran.metadata.kernelspec, "colab": {"toc_visible": True}})
-    base = urljoin(address, page.name) if address else ""
+    here = soup.select_one('meta[property="og:url"]')["content"]
+    base = here if here.startswith("http") else ""  # links need the book's public address
     text: list[str] = []
 
     def write_text() -> None:
@@ -188,7 +189,7 @@ def picture(soup: BeautifulSoup, element: Tag) -> Tag:
     return soup.new_tag("img", src=f"data:image/svg+xml;base64,{drawn}", alt=title)
 
 
-def main(build: Path, address: str = "") -> None:
+def main(build: Path) -> None:
     """Export every page that has a notebook."""
     for executed in sorted((build / "jupyter_execute" / "book").rglob("*.ipynb")):
         name = executed.relative_to(build / "jupyter_execute").with_suffix("")
@@ -198,10 +199,8 @@ def main(build: Path, address: str = "") -> None:
         for kind in SETS:
             where = build / "html" / "notebooks" / kind / f"{name.name}.ipynb"
             where.parent.mkdir(parents=True, exist_ok=True)
-            made = exported(page, executed, urljoin(address, f"{name.parent}/") if address else "",
-                            kind == "teachers")
-            nbformat.write(made, where)
+            nbformat.write(exported(page, executed, kind == "teachers"), where)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    main(Path(sys.argv[1]))

@@ -1,0 +1,113 @@
+"""The exported notebooks: plain Markdown, folded where the page folds, and they run elsewhere."""
+
+import math
+import re
+
+import nbformat
+import pytest
+from conftest import ROOT
+
+BUILD = ROOT / "_build"
+RAN = BUILD / "jupyter_execute"
+EXECUTED = {path.stem: path for path in sorted((RAN / "book").rglob("*.ipynb"))
+            if (ROOT / path.relative_to(RAN)).exists()}
+NOTEBOOKS = BUILD / "html" / "notebooks"
+
+pytestmark = pytest.mark.skipif(not EXECUTED, reason="no built site: `make book` makes one")
+every_chapter = pytest.mark.parametrize("chapter", EXECUTED)
+
+
+def read(chapter, kind="students"):
+    return nbformat.read(NOTEBOOKS / kind / f"{chapter}.ipynb", as_version=4)
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+@every_chapter
+@pytest.mark.parametrize("kind", ["students", "teachers"])
+def test_text_is_plain_markdown_with_nothing_unresolved(chapter, kind):
+    notebook = read(chapter, kind)
+    nbformat.validate(notebook)
+    text = re.sub(r"```\w*\n.*?```|`[^`\n]*`", "", prose(notebook), flags=re.DOTALL)
+    assert re.findall(r"\{[a-z:-]+\}`|```\{|^:::|\{\{|\[\^|\\\(|\\\[", text, re.MULTILINE) == []
+    assert "href=\"#" not in text and "](#" not in text and text.startswith("# ")
+
+
+@every_chapter
+def test_the_page_and_the_notebook_hold_the_same_code_with_its_outputs(chapter):
+    ran = [cell for cell in nbformat.read(EXECUTED[chapter], as_version=4).cells
+           if cell.cell_type == "code"]
+    teachers = read(chapter, "teachers")
+    shown = [cell for cell in teachers.cells if cell.cell_type == "code"]
+    text = prose(teachers)
+    left = iter(ran)
+    for cell in shown:
+        source = re.sub(r"^#@title .*\n", "", cell.source)
+        original = next(each for each in left if each.source == source)
+        assert len(cell.outputs) == sum(each.get("name") != "stderr" for each in original.outputs)
+    missing = [cell for cell in ran if cell.source not in text
+               and cell.source not in [re.sub(r"^#@title .*\n", "", c.source) for c in shown]]
+    assert missing == []
+
+
+@every_chapter
+def test_what_the_page_folds_is_a_form(chapter):
+    for cell in read(chapter).cells:
+        if cell.cell_type == "code" and cell.source.startswith("#@title"):
+            assert cell.metadata.cellView == "form" and cell.metadata.jupyter.source_hidden
+    first = next(cell for cell in read(chapter).cells if cell.cell_type == "code")
+    assert "On Colab only" in first.source
+
+
+@every_chapter
+def test_students_get_no_solution_and_teachers_get_each(chapter):
+    exercises = set(re.findall(r"\*\*Exercise ([\d.]+)", prose(read(chapter))))
+    solved = set(re.findall(r"<summary>Solution to Exercise ([\d.]+)",
+                            prose(read(chapter, "teachers"))))
+    assert "Solution to" not in prose(read(chapter))
+    assert solved == exercises
+
+
+@every_chapter
+def test_a_picture_keeps_its_caption(chapter):
+    pictures = sum("image/png" in output.get("data", {}) for cell in read(chapter).cells
+                   if cell.cell_type == "code" for output in cell.outputs)
+    captions = len(re.findall(r"^\*?Fig\. \d", prose(read(chapter)), re.MULTILINE))
+    assert captions >= pictures
+
+
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
+DECIMAL = re.compile(r"(?<![\d.\w])\d*\.\d{2,}(?![\d.\w])")
+
+
+def printed(cell):
+    """What the reader can see of a code cell: its source and its text outputs."""
+    shown = [cell.source]
+    for output in cell.outputs:
+        shown.append(output.get("text", ""))
+        shown.append(output.get("data", {}).get("text/plain", ""))
+    return "\n".join(shown)
+
+
+def unsourced_numbers(notebook):
+    """Decimal numbers of the prose that no code cell shows, not even rounded."""
+    cells = [printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    shown = [float(number) for number in re.findall(r"\d*\.\d+(?:e-?\d+)?", "\n".join(cells))]
+    prose = FORMULA.sub(" ", "\n".join(
+        cell.source for cell in notebook.cells if cell.cell_type == "markdown"))
+    return [number for number in DECIMAL.findall(prose)
+            if not any(math.isclose(round(value, len(number.split(".")[1])), float(number))
+                       for value in shown)]
+
+
+@every_chapter
+def test_no_number_stands_in_the_prose_that_no_cell_shows(chapter):
+    assert unsourced_numbers(nbformat.read(EXECUTED[chapter], as_version=4)) == []
+
+
+@pytest.mark.slow
+@every_chapter
+def test_a_students_notebook_runs_on_colab_with_the_wheel_beside_it(chapter, on_colab):
+    on_colab(read(chapter))

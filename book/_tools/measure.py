@@ -16,9 +16,9 @@ FOLDED = {"set-up", "check", "plot-code", "deeper", "hide-cell", "hide-input"}
 MOST = {"words": 2000, "cells": 18, "displays": 6}
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 DISPLAY = re.compile(r"\$\$.*?\$\$", re.DOTALL)
-# What is no prose: displays, code and directive fences, formulas, roles, tables' rules.
+# What is no prose: displays, drawings and listings, fences of directives, formulas, roles, rules.
 NO_WORDS = re.compile(
-    r"\$\$[^$]*\$\$|^(?:`{3,}|:{3,}).*$|\$[^$]*\$|\{\w+\}|^\|[-|: ]+\|$|[^\w'’ -]", re.MULTILINE)
+    r"\$\$[^$]*\$\$|^```(?:\{raw\}|\w).*\n[\s\S]*?^```$|^(?:`{3,}|:{3,}).*$|\$[^$]*\$|\{\w+\}|^\|[-|: ]+\|$|[^\w'’ -]", re.MULTILINE)
 
 
 def measured(path: Path) -> dict[str, int]:

@@ -17,8 +17,9 @@ MOST = {"words": 2000, "cells": 18, "displays": 6}
 HEADING = re.compile(r"^(#+) (.*)$", re.MULTILINE)
 DISPLAY = re.compile(r"\$\$.*?\$\$", re.DOTALL)
 # What is no prose: displays, drawings and listings, fences of directives, formulas, roles, rules.
-NO_WORDS = re.compile(
-    r"\$\$[^$]*\$\$|^```(?:\{raw\}|\w).*\n[\s\S]*?^```$|^(?:`{3,}|:{3,}).*$|\$[^$]*\$|\{\w+\}|^\|[-|: ]+\|$|[^\w'’ -]", re.MULTILINE)
+NO_WORDS = re.compile(r"""
+    \$\$[^$]*\$\$ | ^```(?:\{raw\}|\w).*\n[\s\S]*?^```$ | ^(?:`{3,}|:{3,}).*$ | \$[^$]*\$
+    | \{\w+\} | ^\|[-|:\ ]+\|$ | [^\w'’\ -]""", re.MULTILINE | re.VERBOSE)
 
 
 def measured(path: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test test-book test-grading book serve lab site pdf links lint assignments grade grades picture repository constraints clean
+.PHONY: help test test-book test-grading book serve lab site push-notebooks pdf links lint assignments grade grades picture repository constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab (as root: ARGS
 
 site: book $(VENV)/.test $(VENV)/.site ## test the built book and the explorers in a browser (needs Chromium)
 	$(BIN)/python -m pytest -q tests/site $(ARGS)
+
+push-notebooks: ## push the built notebooks to the branch that the Colab buttons open (needs `make book`)
+	@export GIT_INDEX_FILE=$$(mktemp -u) GIT_DIR='$(CURDIR)/.git' GIT_WORK_TREE='$(CURDIR)/_build/html/notebooks'; \
+	cd "$$GIT_WORK_TREE" && git add students teachers && \
+	git push --force origin "$$(git -c user.name=s3rec-mini -c user.email=notebooks@localhost commit-tree \
+	  -m "Notebooks of $$(git rev-parse HEAD)" $$(git write-tree))":refs/heads/notebooks
 
 pdf: book ## print the whole book into _build/s3rec-mini.pdf (with Chromium)
 	@test -n '$(CHROMIUM)' || { echo "Chromium prints the book, and none was found: on Debian or Ubuntu,"\

@@ -66,7 +66,8 @@ def test_a_module_lists_what_it_makes_public(module):
     """So that the API page shows it."""
     tree = ast.parse(FILES[module].read_text(encoding="utf8"))
     made = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            and "app.command()" not in map(ast.unparse, node.decorator_list)}  # they have a page
+            and not any(ast.unparse(each).startswith("app.command(")  # they have a page
+                        for each in node.decorator_list)}
     listed = set(importlib.import_module(module).__all__)
     assert {name for name in made if not name.startswith("_")} <= listed
     assert not any(name.startswith("_") for name in listed)

@@ -26,7 +26,7 @@ FIRST_CELL = (TOOLS / "first_cell.py").read_text(encoding="utf8").strip()
 SCALE_CELL = (TOOLS / "scale_cell.py").read_text(encoding="utf8").strip()
 TRAINING_CHAPTERS = [path for path in CHAPTERS if "FULL = False" in path.read_text(encoding="utf8")]
 LONGEST_CELL = 12  # lines of code
-FOLDED = {"set-up", "check", "deeper"}  # tags of cells whose code stands below a bar
+FOLDED = {"set-up", "hide-cell", "check", "deeper"}  # tags of cells whose code is folded
 WIDEST_CELL = 86  # columns, what a page on a wide screen shows without scrolling
 every_chapter = pytest.mark.parametrize(
     "path", CHAPTERS, ids=lambda path: path.relative_to(BOOK).with_suffix("").as_posix()

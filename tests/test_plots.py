@@ -362,3 +362,17 @@ def test_the_style_gives_lines_without_a_name_the_colours_of_kinds():
     with plots.style():
         cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     assert tuple(map(to_hex, cycle)) == plots.KINDS
+
+
+def test_recommendations_are_bars_as_long_as_their_scores_below_the_newest_five():
+    found = pd.DataFrame({"name": ["Heat", "Up", "Big"], "score": [3.0, 2.5, 0.5]})
+    history = ["Alien", "Jaws", "Star Wars", "Back to the Future", "Ran", "Clue"]
+    fig = plots.plot_recommendations(history, found, "Up")
+    below, above = fig.axes
+    assert [bar.get_width() for bar in below.patches] == [3.0, 2.5, 0.5]
+    colours = [to_hex(bar.get_facecolor()) for bar in below.patches]
+    assert colours == [COLOURS[kind] for kind in ("item", "positive", "item")]
+    labels = [label.get_text() for label in below.get_yticklabels()]
+    assert labels == ["Heat  1", "Up  2", "Big  3"] and below.yaxis_inverted()
+    texts = [text.get_text().replace("\n", " ") for text in above.texts]
+    assert texts == [*history[-5:], "?"]

@@ -1,6 +1,7 @@
 """The results that the book and the README quote, how they are kept, and the shipped weights."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import full_disk
+from conftest import ROOT, full_disk
 
 import s3rec_mini as s3
 from s3rec_mini.tools import results
@@ -319,3 +320,24 @@ def row_of_the_readme(protocol, dataset, start):
 def test_the_readme_quotes_the_results_files(row):
     readme = (Path(s3.__file__).parents[1] / "README.md").read_text()
     assert row_of_the_readme(*row) in readme
+
+
+def test_the_first_pages_picture_and_claims_are_what_the_model_and_the_files_give():
+    drawn = (ROOT / "book" / "_tools" / "hero.svg").read_text(encoding="utf8")
+    data, model = s3.load_dataset("movielens-small"), s3.load_model("movielens-small")
+    films = data.sequences[582]
+    top = s3.recommend(model, data, films[:-1].tolist(), k=5)
+    names = [name.rsplit(" (", 1)[0].removesuffix(", The") for name in top["name"]]
+    assert re.findall(r'class="name"[^>]*>([^<]*)<', drawn) == names
+    widths = np.array([float(w) for w in re.findall(r'x="122" y="\d+" width="(\d+)"', drawn)])
+    assert np.allclose(widths / widths[0], top["score"] / top["score"][0], atol=0.01)
+    assert data.item_names[films[-1]] == top["name"][0]
+
+    def ndcg(kind):
+        return np.mean([run["full"]["metrics"]["NDCG@10"]
+                        for run in s3.load_results("Beauty")[kind]])
+
+    by_loss = ndcg("pretrained-softmax") - ndcg("pretrained-pointwise")
+    by_pretraining = max(abs(ndcg(f"pretrained-{loss}") - ndcg(f"scratch-{loss}"))
+                         for loss in ("pointwise", "softmax"))
+    assert by_pretraining < by_loss / 5

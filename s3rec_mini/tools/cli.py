@@ -1,7 +1,7 @@
 """The command line, ``s3rec``: the same stages as in Python, each with ``--help``.
 
-NAME is a dataset's name or, but for the experiments, a CSV file with the columns user, item and
-timestamp (numbers, or dates as pandas reads them). Results are JSON that says with which command,
+NAME is a dataset's name or, but for the experiments, a file of interactions, which `Reading` says
+how to read. Results are JSON that says with which command,
 settings, seed, commit and machine they were made. The fields of the configs say what may be set:
 `with_settings` makes the options of them.
 """
@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from dataclasses import MISSING, Field, asdict, fields
 from functools import wraps
 from pathlib import Path
@@ -24,11 +25,13 @@ from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives
+from .readers import Reading
 from .recommend import recommend as recommend_items
 from .results import collect as collect_results
 from .results import columns, write_record
 from .settings import Settings, default, kinds
 from .sources import load_dataset, open_dataset
+from .tables import attribute_report
 
 __all__ = ["app", "main", "step_flop", "with_settings"]
 
@@ -52,10 +55,9 @@ def _option(kind: type, text: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=text, **more)]
 
 
-Name = _argument(
-    str, "Dataset, or a CSV or Parquet file with the columns user, item and timestamp.")
-Attributes = _option(
-    Path | None, "A second file: the column item and any number of attribute columns.")
+Name = _argument(str, "Dataset, or a file of who chose what and when: CSV, TSV, Parquet, "
+                      "MovieLens' or RecBole's.")
+Attributes = _option(Path | None, "A second such file: items, and columns of attributes.")
 Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
@@ -150,21 +152,23 @@ def _value(declared: Field, given):
 
 
 @app.command()
-def data(name: Name, attributes: Attributes = None):
-    """Print a dataset's counts and its first user's history."""
-    dataset = open_dataset(name, attributes)
+@with_settings()
+def data(name: Name, reading: Reading, attributes: Attributes = None):
+    """Print a dataset's counts, its first user's history and its attributes."""
+    dataset = open_dataset(name, attributes, reading)
     first = [dataset.item_names[item] for item in dataset.sequences[0][:10]]
-    typer.echo(f"{dataset}\nuser {dataset.user_names[0]}: {' | '.join(first)} …")
+    typer.echo(f"{dataset}\nuser {dataset.user_names[0]}: {' | '.join(first)} …\n"
+               + attribute_report(dataset))
 
 
 @app.command()
 @with_settings()
-def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
+def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
     _check_writable(output, results)
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     _choose_threads(threads, [dataset], sizes, pretraining)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
@@ -175,14 +179,14 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
 
 @app.command()
 @with_settings()
-def finetune(name: Name, finetuning: FinetuneConfig,
+def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
              threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     model = S3Rec.load(weights) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
     _choose_threads(threads, [dataset], model.config, finetuning)
@@ -194,12 +198,13 @@ def finetune(name: Name, finetuning: FinetuneConfig,
 
 
 @app.command()
-def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
+@with_settings()
+def evaluate(name: Name, weights: Weights, reading: Reading, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
              results: Results = None):
     """Rank every user's held-out item among all items and among 99 negatives."""
-    dataset, model = open_dataset(name, attributes), S3Rec.load(weights)
+    dataset, model = open_dataset(name, attributes, reading), S3Rec.load(weights)
     measured, _ = experiments.measure(model, dataset, split, read_negatives(negatives, dataset),
                                       seed)
     write_record({"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),
@@ -207,11 +212,12 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
 
 
 @app.command()
-def recommend(name: Name, weights: Weights,
+@with_settings()
+def recommend(name: Name, weights: Weights, reading: Reading,
               history: _argument(list[str], "Items seen, oldest first, by name or id."),
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     seen = [int(item) if item not in dataset.item_names and item.isdigit() else item
             for item in history]
     typer.echo(recommend_items(S3Rec.load(weights), dataset, seen, k).to_string(index=False))
@@ -300,8 +306,19 @@ def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
 
 
 def main():
-    """Run the command line; an error the user can mend is one line, not a traceback."""
+    """Run the command line; what the user can mend is one line, no traceback and no source."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=UserWarning, module="s3rec_mini")
+            warnings.showwarning = lambda message, *_, **__: typer.echo(
+                f"s3rec: {_in_options(str(message))}", err=True)
+            app()
     except (ValueError, OSError) as error:
-        sys.exit(f"s3rec: {error}")
+        sys.exit(f"s3rec: {_in_options(str(error))}")
+
+
+def _in_options(message: str) -> str:
+    """Name options where a message names arguments as Python has them, user=1 or min_count=."""
+    names = "|".join(["attributes", *(each.name for each in fields(Reading))])
+    return re.sub(rf"\b({names})=(['\w]?)", lambda found: (
+        f"--{found[1].replace('_', '-')} {found[2]}".rstrip()), message)

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import s3rec_mini as s3
 from s3rec_mini.tools.readers import Reading
@@ -34,7 +34,15 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # models are compared on th
 
 # The same examples everywhere, and no deadline: other programs share the machine.
 settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
+# `make fuzz`: other examples each time, and many.
+settings.register_profile("fuzz", max_examples=1500, deadline=None, print_blob=True,
+                          suppress_health_check=list(HealthCheck))
 settings.load_profile("quick")
+
+
+def cases(number):
+    """Let hypothesis try so many cases in `make test`, and more in `make fuzz`."""
+    return settings(max_examples=max(number, settings().max_examples))
 
 
 def run(*command, **options):

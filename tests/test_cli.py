@@ -259,6 +259,7 @@ def test_a_csv_without_attributes_trains_once_their_objectives_are_off(s3rec, fi
     short = ["--epochs", 1, "--prefixes-per-user", 1, *SMALL, "--output", tmp_path / "p"]
     refused = s3rec("pretrain", files.csv, *short)
     assert refused.code == 1 and "no attributes" in refused.err
+    assert "some with --attributes, or --weight aap=0 --weight map=0" in refused.err
     done = s3rec("pretrain", files.csv, *short, "--weight", "aap=0", "--weight", "map=0")
     assert done.code == 0, done.err
     assert S3Rec.load(tmp_path / "p").config.num_attributes == 0
@@ -863,7 +864,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     ("data Beautee", "no dataset 'Beautee'.*Did you mean 'Beauty'"),
     ("data none.csv", "none.csv"),
     ("data empty.csv", "empty.csv is empty"),
-    ("data noitem.csv", r"is the item\? none could be.*--item, or number it, as --item 1,"),
+    ("data noitem.csv", r"is the item\? none could be: name it with --item, or number it, --item 1,"),
     ("data text.csv", "line 2, has the time 'yesterday'.*such as --time-format '%d"),
     ("data CSV --min-count 99", "nothing is left if each needs --min-count 99"),
     ("data CSV --min-count 2", "--min-count must be a whole number of at least 3, not 2"),
@@ -872,7 +873,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     ("data latin.csv", "latin.csv is no text in utf-8.*name its --encoding, such as --encoding cp1252"),
     ("data days.csv", r"1 February \(--time-format day-first\) or 2 January \(--time-format month-f"),
     ("data short.csv.gz", "short.csv.gz cannot be read, or is damaged"),
-    ("data long.csv", "long.csv, line 3, has 4 cells, the first 3: .* say with --separator what"),
+    ("data long.csv", "long.csv, line 3, has 4 cells, the first 3: .* Or say --separator"),
     ("data LastFM --separator ;", "LastFM is no file.*: leave out --separator"),
     ("data CSV --attributes none.csv", "none.csv"),
     ("data CSV --attributes noitem.csv", "noitem.csv: which of .* is the item.*--item"),

@@ -47,6 +47,16 @@ def test_lists_in_cells_are_read_however_they_are_written(cells):
     assert values_of(cells) == [{"y", "z"}, {"y"}, set(), set(), {"y, z"}]
 
 
+def test_lists_in_lists_are_read_and_pairs_refused():
+    assert values_of([[["y", "z"], ["y"], [None]]] * 5) == [{"y", "z"}] * 5
+    assert values_of(["[['y'], ['z']]"] * 5) == [{"y", "z"}] * 5
+    for pairs in ([{"id": 1, "name": "y"}], {"name": "y"}):
+        with pytest.raises(ValueError, match="field 'x' holds pairs, such as {.*'name': 'y'}"):
+            values_of([pairs] * 5)
+    with pytest.raises(ValueError, match="attributes of item 'a' must be a list, not {'x': 'y'}"):
+        SequenceDataset.from_interactions(ring(ITEMS), attributes={"a": {"x": "y"}})
+
+
 def test_lists_without_quotes_and_with_apostrophes_are_read():
     assert values_of(["[y, z]", "[y]", '["Children\'s"]', r"['it\'s']", "[a b]"]) == [
         {"y", "z"}, {"y"}, {"Children's"}, {"it's"}, {"a b"}]
@@ -83,7 +93,7 @@ def test_a_separator_that_is_named_is_used_without_a_word():
 
 @pytest.mark.parametrize("cells", [
     [1, 0, 1, 0, None], [True, False, True, False, None], ["1", "0", "1", "0", ""],
-    ["Yes", "no", "YES", "No", ""], [1.0, 0.0, 1.0, 0.0, float("nan")],
+    ["Yes", "no", "YES", "No", ""], ["Y", "N", "y", "n", None], [1.0, 0.0, 1.0, 0.0, float("nan")],
     ["true", "FALSE", "True", "false", None], pd.array([1, 0, 1, 0, None], dtype="Int64"),
 ])
 def test_a_column_of_flags_is_one_attribute(cells):

@@ -26,7 +26,7 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
         raise TypeError(f"frame must be a pandas DataFrame, not {type(frame).__name__}")
     check_count("min_count", min_count, least=3)
     for column in (user, item, time):
-        if column not in frame.columns:
+        if column not in list(frame.columns):
             raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
                              "which to read with user=, item= and time=")
         if isinstance(frame[column], pd.DataFrame) or [user, item, time].count(column) > 1:
@@ -145,7 +145,7 @@ def check_attributes(data, weights: dict[str, float]) -> None:
     """Raise ValueError if objectives that learn from attributes are asked for where none are."""
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
-                         f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
+                         f"with attributes=, or set weights=dict(mip=1.0, sp=0.5)")
 
 
 def check_negatives(negatives: np.ndarray, num_users: int, num_items: int) -> None:

@@ -319,6 +319,7 @@ def main():
 
 def _in_options(message: str) -> str:
     """Name options where a message names arguments as Python has them, user=1 or min_count=."""
+    message = message.replace("set weights=dict(mip=1.0, sp=0.5)", "--weight aap=0 --weight map=0")
     names = "|".join(["attributes", *(each.name for each in fields(Reading))])
     return re.sub(rf"\b({names})=(['\w]?)", lambda found: (
         f"--{found[1].replace('_', '-')} {found[2]}".rstrip()), message)

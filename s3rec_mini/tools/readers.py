@@ -5,14 +5,12 @@ row has as many cells as the first. What is found out rather than told, such as 
 the users, is said in a warning.
 """
 
-import codecs
 import csv
 import gzip
 import io
 import json
 import re
 import warnings
-import zlib
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,8 +27,8 @@ from .settings import Settings, setting
 __all__ = ["Reading", "read_attributes", "read_interactions"]
 
 # Names of columns in public files, without signs and capitals, first of all this package's own;
-# names of those that tell items apart; and the columns, by separator and number, of MovieLens'
-# files, which name none and begin with a number.
+# names of those that tell items apart; and the columns, by separator or ending and number, of
+# MovieLens' files, which name none and begin with a number.
 LAYOUTS = json.loads((resources.files("s3rec_mini") / "data" / "layouts.json").read_text("utf8"))
 ROLES = ("user", "item", "time")
 SEPARATORS = ("\t", "::", ",", ";", "|", " ")
@@ -39,7 +37,8 @@ NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # as str(int(…)) writes it
 OFFSET = r"[T :].*(?:Z|[+-][0-9]{2}:?[0-9]{0,2})$"
 csv.field_size_limit(2**31 - 1)  # a review is longer than what the module takes for a mistake
-DAY_OR_MONTH = r"^([0-9]{1,2})[./-]([0-9]{1,2})[./-]([0-9]{4}),?"
+DAY_OR_MONTH = r"^([0-9]{1,2})[./-]?([0-9]{1,2})[./-]?((?:19|20)[0-9]{2}),?"
+COMPACT = re.compile(r"[0-3][0-9]{3}(19|20)[0-9]{2}")  # 31122024, which is no number of anything
 ORDERS = {"day-first": r"\3-\2-\1", "month-first": r"\3-\1-\2"}
 
 
@@ -105,12 +104,12 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     """
     table = _open(Path(path), reading)
     names = [TYPE.sub("", name) for name in table.names]
+    typed = dict(zip(names, table.names, strict=True))
     # What the option says may be a column of the interactions alone.
     place = _place(table, "item", reading.item if reading.item in names else None)
     fields = [name for name in names if name != names[place]]
-    free = [name for name in fields if _plain(name) in LAYOUTS["free"]
-            or not {f"{name}:float", f"{name}:float_seq"}.isdisjoint(table.names)]
-    if reading.fields is not None:
+    free = [name for name in fields if _plain(name) in LAYOUTS["free"] or ":float" in typed[name]]
+    if reading.fields:
         fields = [name.strip() for name in reading.fields.split(",")]
     elif free:
         fields = [name for name in fields if name not in free]
@@ -123,7 +122,7 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     frame = table.columns({"item": place} | {name: names.index(name) for name in fields})
     keys = {str(key): key for key in items.unique()}
     frame = frame.astype(object).assign(item=[keys.get(text, text) for text in frame["item"]])
-    lists = [name for name in fields if f"{name}:token_seq" in table.names]
+    lists = [name for name in fields if typed[name].endswith(":token_seq")]
     return frame.assign(**{name: frame[name].str.split() for name in lists})
 
 
@@ -131,17 +130,17 @@ def _place(table, role: str, given: str | None) -> int:
     """Find the column of that name or number, or the one whose name is known to mean this."""
     if given is None:
         plain = [_plain(name) for name in table.names]
-        hits = [at for at, name in enumerate(plain) if name == LAYOUTS[role][0]]
-        hits = hits or [at for at, name in enumerate(plain) if name in LAYOUTS[role]]
+        known = [at for at, name in enumerate(plain) if name in LAYOUTS[role]]
+        hits = [at for at in known if plain[at] == LAYOUTS[role][0]] or known
     elif given.isdecimal():
         hits = [int(given) - 1][:0 < int(given) <= len(table.names)]
     else:
         hits = [at for at, name in enumerate(table.names) if given in (name, TYPE.sub("", name))]
     if len(hits) != 1:
         found = " and ".join(table.names[at] for at in hits) or "none"
-        raise ValueError(f"{table.path}: which of {table.names} is the {role}? {found} could be. "
-                         f"Call it {role} there, or name it with {role}=, or number it, as "
-                         f"{role}=1, where no line names it")
+        raise ValueError(f"{table.path}: which of {table.names} is the {role}? {found} could be: "
+                         f"name it with {role}=, or number it, {role}=1, where no line names it; "
+                         f"or call it {LAYOUTS[role][0]} there")
     return hits[0]
 
 
@@ -166,7 +165,9 @@ def _keys(table, column: pd.Series) -> pd.Series:
 
 def _times(path, texts, time_format: str | None) -> pd.Series:
     """Read the distinct times of a column; those that cannot be read are missing."""
-    if time_format is None and all(map(NUMBER.fullmatch, texts)):
+    numbers = np.array([bool(NUMBER.fullmatch(text)) for text in texts])
+    numbers &= not all(map(COMPACT.fullmatch, texts))
+    if time_format is None and numbers.all():
         with suppress(ValueError, OverflowError):
             return pd.Series(np.fromiter(map(int, texts), np.int64))
         exact = max(map(len, texts)) > 16  # more digits than a float holds
@@ -193,7 +194,7 @@ def _times(path, texts, time_format: str | None) -> pd.Series:
     if day.notna().all() and month.notna().all() and day[at] != month[at]:
         raise ValueError(f"{path}: is {texts[at]!r} {day[at].day} {day[at]:%B} (time_format="
                          f"day-first) or {month[at].day} {month[at]:%B} (time_format=month-first)?")
-    return min(day, month, key=lambda times: times.isna().sum())
+    return min(day, month, texts.where(numbers), key=lambda times: times.isna().sum())
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,8 @@ class _Table:
             for cells in reader:
                 width = width or len(cells)
                 if cells and len(cells) != width:
-                    raise ValueError(
-                        f"{self.path}, line {line}, has {len(cells)} cells, the first {width}: "
-                        "quote a cell that holds what separates cells, or say with separator= what "
-                        "does")
+                    raise ValueError(f"{self.path}, line {line}, has {len(cells)} cells, the first "
+                                     f"{width}: is a cell lost, or unquoted? Or say separator=")
                 if cells:  # a blank line has none
                     yield line, cells
                 line = reader.line_num + 1
@@ -240,9 +239,8 @@ class _Table:
                 codes[name].append(np.fromiter(map(texts[name].__getitem__, cells[at]), np.int64))
         if not codes["item"]:
             raise ValueError(f"{self.path} has no rows")
-        frame = pd.DataFrame({
-            name: pd.Categorical.from_codes(np.concatenate(codes[name]), list(texts[name]))
-            for name in places})
+        frame = pd.DataFrame({name: pd.Categorical.from_codes(np.concatenate(parts), [*texts[name]])
+                              for name, parts in codes.items()})
         for name in frame.columns.intersection(ROLES):
             self.refuse(frame[name], frame[name].cat.categories == "", "has no {name}")
         return frame
@@ -261,12 +259,15 @@ def _open(path: Path, reading: Reading) -> _Table:
     raw = path.read_bytes()
     try:
         raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-        raw = _text_of_parquet(raw) if raw.startswith(b"PAR1") else raw
-    except (ImportError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read, or is damaged ({error})") from None
-    raw = raw.removeprefix(codecs.BOM_UTF8)
-    utf_16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = reading.encoding or ("utf-16" if utf_16 else "utf-8")
+        if raw.startswith(b"PAR1"):  # floats are no ids, and marked as RecBole marks them
+            frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
+            floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
+            raw = frame.rename(columns=floats).to_csv(index=False).encode()
+    except Exception as error:  # a damaged file fails in a dozen ways
+        reason = "pip install pyarrow" if isinstance(error, ImportError) else error
+        raise ValueError(f"{path} cannot be read, or is damaged ({reason})") from None
+    bom = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encoding = reading.encoding or ("utf-16" if bom else "utf-8")
     try:
         text = raw.decode(encoding)
     except (LookupError, UnicodeError) as error:
@@ -275,6 +276,7 @@ def _open(path: Path, reading: Reading) -> _Table:
                              "as encoding=cp1252") from None
         warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=3)
         text = raw.decode("latin-1")
+    text = text.removeprefix("\ufeff")
     lines = [line for line in islice(io.StringIO(text[:10**6], newline=None), 100) if line.strip()]
     if not lines or "\0" in text:
         raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
@@ -284,19 +286,10 @@ def _open(path: Path, reading: Reading) -> _Table:
     table = _Table(path, text.replace(separator, mark).encode(), {
         "delimiter": mark, "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         "skipinitialspace": lines[0].count(separator) == lines[0].count(f"{separator} ") > 0})
-    first = table.first
-    known = LAYOUTS["headerless"].get(f"{separator}{len(first)}") if first[0].isdecimal() else None
+    first, known = table.first, None
+    for sign in (separator, path.suffix) if first[0].isdecimal() else ():
+        known = known or LAYOUTS["headerless"].get(f"{sign}{len(first)}")
     return replace(table, names=known or first, header=known is None)
-
-
-def _text_of_parquet(raw: bytes) -> bytes:
-    """Write a Parquet file as CSV; its floats are no ids, and are marked as RecBole marks them."""
-    try:
-        frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
-    except ImportError as error:
-        raise ValueError("Parquet files need pip install pyarrow") from error
-    floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
-    return frame.rename(columns=floats).to_csv(index=False).encode()
 
 
 def _separator(path: Path, lines: list[str], given: str | None) -> str:

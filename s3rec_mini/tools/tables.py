@@ -5,10 +5,12 @@ name; of any other each value is one, "field: value". A cell may hold several: a
 text of one, ``['a', 'b']``, or with '|', ';' or ',' between them. A warning says what was found.
 """
 
+import json
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import pandas as pd
 import torch
@@ -17,8 +19,8 @@ from .checks import check_count
 
 __all__ = ["attribute_lists", "attribute_report", "attribute_table"]
 
-NO, YES = {"0", "0.0", "false", "no"}, {"1", "1.0", "true", "yes"}
-LIST = re.compile(r"(?s)(?!.*['\"]\s*:)(\[.*\]|\{.*\}|\(['\"].*\))")  # and no dict
+NO, YES = {"0", "0.0", "false", "no", "n"}, {"1", "1.0", "true", "yes", "y"}
+LIST = re.compile(r"(?s)(?!.*\w['\"]\s*:)(\[.*\]|\{.*\}|\(['\"].*\))")  # and no dict
 PART = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"\[\](){}][^,\[\](){}]*)""")
 MOST_BYTES = 2**31
 
@@ -42,17 +44,21 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
     if not isinstance(attributes, Mapping):
         raise TypeError(f"attributes must be a mapping or a DataFrame, not {type(attributes)}")
     for key, values in attributes.items():
-        if not pd.api.types.is_list_like(values):  # text is not: list("Drama") has five attributes
+        # Text is not: list("Drama") has five attributes. Nor is a dict, which would give its keys.
+        if not pd.api.types.is_list_like(values) or isinstance(values, Mapping):
             raise ValueError(f"the attributes of item {key!r} must be a list, not {values!r}")
-    return {key: [str(value) for value in values if not pd.isna(value)]
+    return {key: [str(value) for value in values if not _missing(value)]
             for key, values in attributes.items()}
+
+
+def _missing(value) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
     """Return the attributes of each cell."""
     listed = any(map(pd.api.types.is_list_like, column))
-    cells = [list(cell) if pd.api.types.is_list_like(cell) else [cell] for cell in column]
-    cells = [[str(value).strip() for value in cell if not pd.isna(value)] for cell in cells]
+    cells = [list(_values(cell, column.name)) for cell in column]
     texts = sorted({text for cell in cells for text in cell if text})
     if not listed and {text.lower() for text in texts} <= NO | YES:
         return [[str(column.name) for text in cell if text.lower() in YES] for cell in cells]
@@ -61,12 +67,32 @@ def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
              if value.strip()] for cell in cells]
 
 
+def _values(cell, field) -> Iterator[str]:
+    """Yield what a cell holds, of lists in lists too, as text."""
+    if isinstance(cell, Mapping):
+        raise ValueError(f"field {field!r} holds pairs, such as {cell!r}: leave lists of values")
+    if pd.api.types.is_list_like(cell):
+        for each in cell:
+            yield from _values(each, field)
+    elif not _missing(cell):
+        yield str(cell).strip()
+
+
 def _parting(field, texts: list[str], mark: str | None):
     """Return what parts a text into the values that it lists, by `mark` or as is found here."""
     if mark is None and texts and all(map(LIST.fullmatch, texts)):
-        return lambda text: [re.sub(r"\\(.)", r"\1", "".join(one)) for one in PART.findall(text)]
+        return _listed
     mark = _mark(field, texts) if mark is None else mark
     return lambda text: text.split(mark) if mark else [text]
+
+
+def _listed(text: str) -> list[str]:
+    """Read the values of a list that was written as text."""
+    with suppress(ValueError, RecursionError):
+        values = json.loads(text)
+        if all(isinstance(value, str) for value in values):
+            return values
+    return [re.sub(r"\\(.)", r"\1", "".join(found)) for found in PART.findall(text)]
 
 
 def _mark(field, texts: list[str]) -> str:

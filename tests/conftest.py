@@ -220,6 +220,9 @@ def authors_model(authors_files, lastfm):
     return s3.official.load_checkpoint(authors_files / "LastFM-epochs-150.pt", dataset=lastfm)
 
 
+LAYOUTS = ["movielens", "dat", "100k", "amazon", "retailrocket", "recbole"]
+
+
 @pytest.fixture(scope="session")
 def layouts(tmp_path_factory):
     """Write MovieLens as other people's files hold such data; say how each is read."""

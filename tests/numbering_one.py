@@ -45,12 +45,13 @@ def written(keys, folder):
 
 
 def sequences(data):
-    """Say who chose what, both by number: which number each key has follows, as each is a user too."""
+    """Say who chose what, both by number; each key is a user's too, so all orders show."""
     return [items.tolist() for items in data.sequences]
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        stored = {kind: sequences(SequenceDataset.from_interactions(pd.read_csv(written(keys, folder))))
-                  for kind, keys in KEYS.items()}
+        frames = {kind: pd.read_csv(written(keys, folder)) for kind, keys in KEYS.items()}
+    stored = {kind: sequences(SequenceDataset.from_interactions(frame))
+              for kind, frame in frames.items()}
     print(json.dumps(stored))

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from conftest import full_disk, movielens_layouts
+from conftest import LAYOUTS, full_disk, movielens_layouts
 from torch.utils.flop_counter import FlopCounterMode
 
 import s3rec_mini
@@ -273,7 +273,7 @@ def test_data_reports_the_attributes_that_came_in(s3rec, files):
     assert bare == f"0 of {files.data.num_items} items have no attribute" and not shown.err
 
 
-@pytest.mark.parametrize("layout", ["movielens", "dat", "100k", "amazon", "retailrocket", "recbole"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_five_commands_lead_from_a_public_file_to_recommendations(s3rec, tmp_path, layout):
     frame = movielens_interactions().query("userId <= 150")
     frame = frame[frame.groupby("userId")["movieId"].transform("size") < 100]
@@ -864,21 +864,21 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     ("data Beautee", "no dataset 'Beautee'.*Did you mean 'Beauty'"),
     ("data none.csv", "none.csv"),
     ("data empty.csv", "empty.csv is empty"),
-    ("data noitem.csv", r"is the item\? none could be: name it with --item, or number it, --item 1,"),
+    ("data noitem.csv", r"is the item\? none could be: .* --item, or number it, --item 1,"),
     ("data text.csv", "line 2, has the time 'yesterday'.*such as --time-format '%d"),
     ("data CSV --min-count 99", "nothing is left if each needs --min-count 99"),
     ("data CSV --min-count 2", "--min-count must be a whole number of at least 3, not 2"),
     ("data CSV --time user", "--user, --item and --time need a column each"),
     ("data CSV --time-format today", "--time-format 'today' is none of"),
-    ("data latin.csv", "latin.csv is no text in utf-8.*name its --encoding, such as --encoding cp1252"),
-    ("data days.csv", r"1 February \(--time-format day-first\) or 2 January \(--time-format month-f"),
+    ("data latin.csv", "no text in utf-8.*name its --encoding, such as --encoding cp1252"),
+    ("data days.csv", r"1 February \(--time-format day-first\) or 2 January \(--time-format m"),
     ("data short.csv.gz", "short.csv.gz cannot be read, or is damaged"),
     ("data long.csv", "long.csv, line 3, has 4 cells, the first 3: .* Or say --separator"),
     ("data LastFM --separator ;", "LastFM is no file.*: leave out --separator"),
     ("data CSV --attributes none.csv", "none.csv"),
     ("data CSV --attributes noitem.csv", "noitem.csv: which of .* is the item.*--item"),
     ("data CSV --attributes price.csv", "field 'price' has .* values.*--min-items 2"),
-    ("data CSV --attributes price.csv --fields cost", "'cost' among .*: choose others with --fields"),
+    ("data CSV --attributes price.csv --fields cost", "'cost' among .* with --fields"),
     ("data CSV --attributes other.csv", "none of the 1 items with attributes"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),
     ("pretrain CSV --weight aap=much", "much"),

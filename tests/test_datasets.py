@@ -328,7 +328,7 @@ def test_the_callers_frames_are_not_modified():
     (three_by_three(timestamp=[date(2020, 1, 1), datetime(2020, 1, 2), date(2020, 1, 3)] * 3), {},
      "times in column 'timestamp' do not sort"),
     (three_by_three(item=["a", 1, "b"] * 3), {}, "'item' holds mixed-integer keys, such as a"),
-    (three_by_three(item=pd.Series([1, True, 2] * 3, dtype=object)), {}, "holds mixed-integer keys"),
+    (three_by_three(item=pd.Series([1, True, 2] * 3, dtype=object)), {}, "mixed-integer keys"),
     (three_by_three(item=[("a", 1), "a", "b"] * 3), {}, r"'item' do not sort.*astype\(str\)"),
     (three_by_three(user=pd.Series([[1]] * 9)), {}, "'user' do not sort"),
     (three_by_three(item=[12000.0, 2.0, 3.0] * 3), {}, "floating keys, such as 12000.0.*dtype=str"),

@@ -84,7 +84,8 @@ def sentence(read):
 
 # Keys as people have them, some of which look like other things.
 WORDS = ["NA", "None", "null", "nan", "true", "False", "inf", "-", "user", "é", "日本", "a b", "#1",
-         "1e3", "1E3", "1000", "01000", "1000.0", "+7", "-7", "007", "7", "0x10", "1_000", "1,5", "٣"]
+         "1e3", "1E3", "1000", "01000", "1000.0", "+7", "-7", "007", "7", "0x10", "1_000", "1,5",
+         "٣"]
 TEXT = st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="\x1f"), min_size=1,
                max_size=6)
 KEYS = st.one_of(
@@ -227,7 +228,7 @@ def test_a_file_with_one_thing_spoilt_is_refused_and_the_line_named(rows, layout
     elif kind == "empty":
         lines[at][place] = ""
     else:
-        lines[at][2] = data.draw(st.sampled_from(["soon", "now", "1,5", "NaT", "2023-13-45", "5 h"]))
+        lines[at][2] = data.draw(st.sampled_from(["soon", "now", "1,5", "NaT", "2023-13-45"]))
     # The spoilt row as it is, the others in the order of the layout.
     order, header = layout["order"], layout["header"]
     names = [[*header, "rating"]] if header else []
@@ -253,8 +254,8 @@ def test_a_damaged_file_gives_what_a_plain_reader_finds_or_a_sentence(rows, layo
     content = bytearray(written([(user, item, str(time)) for user, item, time in rows], layout))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(content) - 1))
-        piece = data.draw(st.sampled_from([b"", b",", b'"', b"\n", b"\r", b"7", b"x", b"\xff", b"\0",
-                                           b'","', b" ", b";", b"\xef\xbb\xbf"]))
+        piece = data.draw(st.sampled_from([b"", b",", b'"', b"\n", b"\r", b"7", b"x", b"\xff",
+                                           b"\0", b'","', b" ", b";", b"\xef\xbb\xbf"]))
         content[at:at + data.draw(st.integers(0, 2))] = piece
     found = sentence(reading(bytes(content), told))
     if found is None:
@@ -281,7 +282,8 @@ def test_bytes_of_any_kind_are_a_table_or_a_sentence(content, name, packed):
 # --- frames --------------------------------------------------------------------------------------
 
 FRAME_TIMES = {
-    "ints": lambda t: t, "floats": lambda t: t / 8, "dates": lambda t: START.date() + dt.timedelta(t),
+    "ints": lambda t: t, "floats": lambda t: t / 8,
+    "dates": lambda t: START.date() + dt.timedelta(days=t),
     "Decimals": lambda t: Decimal(t) / 10**20, "datetimes": lambda t: START + dt.timedelta(hours=t),
     "zones": zoned, "Timestamps": lambda t: pd.Timestamp(START) + pd.Timedelta(t, "ns"),
     "timedeltas": lambda t: dt.timedelta(hours=t), "NumPy": np.int32,
@@ -330,13 +332,14 @@ def test_a_frame_with_something_wrong_is_refused_in_a_sentence(rows, data):
         lambda: {"frame": frame.assign(**{column: [[1]] * len(rows)})},
     ]
     options = data.draw(st.sampled_from(wrong))()
-    assert sentence(lambda: SequenceDataset.from_interactions(**{"min_count": 3, **options})) is None
+    options = {"min_count": 3, **options}
+    assert sentence(lambda: SequenceDataset.from_interactions(**options)) is None
 
 
 # --- attributes ----------------------------------------------------------------------------------
 
-VALUES = st.one_of(st.sampled_from(["Action", "Sci-Fi", "Children's", "NA", "None", "1990", "é", "R&B",
-                                    "a b", "0.5", "A", "a"]), TEXT)
+VALUES = st.one_of(st.sampled_from(["Action", "Sci-Fi", "Children's", "NA", "None", "1990", "é",
+                                    "R&B", "a b", "0.5", "A", "a"]), TEXT)
 PLAIN = VALUES.filter(lambda text: not set(text) & set("|;,[](){}'\"\\") and text.strip() == text)
 
 
@@ -382,7 +385,7 @@ def test_attributes_are_those_that_were_written_in_any_form(lists, form, least, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         if len(values) >= 10 and len(values) > 0.75 * sum(counts[value] for value in values):
-            with pytest.raises(ValueError, match="field 'x' has .* too many to say what items share"):
+            with pytest.raises(ValueError, match=r"field 'x' has .*, too many to say"):
                 read()
             return
         data = read()

@@ -10,6 +10,7 @@ import numbering_one
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import LAYOUTS
 
 from s3rec_mini import movielens_interactions
 from s3rec_mini.tools import readers
@@ -115,6 +116,12 @@ def test_whole_numbers_become_integers_and_other_keys_stay_text():
     assert zeros["item"].cat.ordered and zeros["item"].iloc[3] == "03"
 
 
+def test_numbers_that_are_equal_come_in_the_order_of_their_texts():
+    keys = ["7.0", "7", "07", "6", "007", "8"]
+    data = read(write(ring(6, 6, item=keys.__getitem__)), min_count=3)
+    assert data.item_names[1:-1] == ("6", "007", "07", "7", "7.0", "8")
+
+
 def test_keys_that_differ_in_blanks_alone_are_told():
     rows = ring(item=["a", "a ", "b", "c", "d", "e", "f", "g", "h", "i"].__getitem__)
     data = read_and_hear(write(rows), "shop.csv: some items differ in blanks alone")
@@ -135,7 +142,8 @@ def test_a_cell_too_many_under_three_headers_is_refused():
             write([(*row, "x") for row in ring()]))
 
 
-@pytest.mark.parametrize("cells", [["u1", "i1"], ["u1", "i1", "2", "x"], ["u1"], ["", "u1", "i1", "2"]])
+@pytest.mark.parametrize("cells", [["u1", "i1"], ["u1", "i1", "2", "x"], ["u1"],
+                                   ["", "u1", "i1", "2"]])
 def test_one_row_with_a_cell_too_many_or_too_few_is_named_by_its_line(cells):
     rows = ring()
     refused(f"shop.csv, line 52, has {len(cells)} cells, the first 3",
@@ -187,6 +195,9 @@ def test_quoted_cells_may_hold_separators_and_quotes():
     rows = ring(item='a "{}", b'.format)
     quoted = [(user, '"' + item.replace('"', '""') + '"', time) for user, item, time in rows]
     assert by_name(read(write(quoted))) == expected(rows)
+    every = [[f'"{cell}"' for cell in row] for row in ring()]  # as R writes
+    assert by_name(read(write(every, header='"user"\t"item"\t"timestamp"', separator="\t"))
+                   ) == expected(ring())
     tabs = [(user, item, time) for user, item, time in ring(item='"{}" is a title'.format)]
     assert by_name(read(write(tabs, header="user\titem\ttimestamp", separator="\t"))
                    ) == expected(tabs)  # a file with tabs quotes nothing
@@ -209,8 +220,9 @@ START = pd.Timestamp("2024-03-30T23:30:00")
     [(START + pd.Timedelta(hours=n, microseconds=n % 2)).isoformat() for n in range(8)],
     [str((START + pd.Timedelta(minutes=20 * n)).tz_localize("UTC").tz_convert("Europe/Berlin"))
      for n in range(8)],  # an hour comes twice in autumn, and is left out in spring
-    ["2024-01-01T12:00+05:00", "2024-01-01T08:00+00:00", "2024-01-01T05:00-04", "2024-01-01T11:00+01",
-     "2024-01-01T20:00+0900", "2024-01-01T12:00Z", "2024-01-01T07:30-05:30", "2024-01-01T14:00Z"],
+    ["2024-01-01T12:00+05:00", "2024-01-01T08:00+00:00", "2024-01-01T05:00-04",
+     "2024-01-01T11:00+01", "2024-01-01T20:00+0900", "2024-01-01T12:00Z",
+     "2024-01-01T07:30-05:30", "2024-01-01T14:00Z"],
     [f"2024-01-01T00:00:0{n}Z" for n in range(8)],
     [f"2024-01-01 00:00:0{n} UTC" for n in range(8)],
     [f"2024-01-01T00:00:00,{n}" for n in range(8)],
@@ -218,8 +230,8 @@ START = pd.Timestamp("2024-03-30T23:30:00")
     [f"01/{13 + n}/2024" for n in range(8)],
     [f"{n + 1}-{12 + n}-2024 10:0{n}" for n in range(8)],
     [f"2024/1/{n + 8}" for n in range(8)],
-    ["15122023", "16122023", "17122023", "13012024", "14012024", "15012024", "16012024", "17012024"],
-    ["20231215", "20231216", "20231217", "20240113", "20240114", "20240115", "20240116", "20240117"],
+    [f"{day}122023" for day in range(28, 32)] + [f"{day}012024" for day in range(13, 17)],
+    [f"202312{day}" for day in range(28, 32)] + [f"202401{day}" for day in range(13, 17)],
     [f"202401{n + 10}T101010" for n in range(8)],
     [str(1577836800123456789 + n) for n in range(8)],  # nanoseconds: a float holds 53 bits
     [f"1577836800.{1234567 + n}" for n in range(8)],
@@ -261,6 +273,7 @@ def test_a_day_that_may_be_a_month_is_asked_and_read_as_is_said():
     ("now", "line 9, has the time 'now'"), ("NA", "line 9, has the time 'NA'"),
     ("2024-02-30", "line 9, has the time '2024-02-30'"),
     ("5", "line 9, has the time '5'"),
+    ("2024-01-01 soon", "line 9, has the time '2024-01-01 soon'"),
     ("2024-01-01T10:00+01:00", "some times have an offset, '2024-01-01T10:00.01:00', and some h"),
 ])
 def test_a_time_unlike_the_others_is_named(time, message):
@@ -268,6 +281,12 @@ def test_a_time_unlike_the_others_is_named(time, message):
     rows = [(user, item, day.replace("-00", "-09")) for user, item, day in rows]
     rows[7] = (*rows[7][:2], time)
     refused(message, write(rows))
+
+
+def test_one_word_among_numbers_is_named_and_not_the_numbers():
+    rows = ring()
+    rows[7] = (*rows[7][:2], "soon")
+    refused("line 9, has the time 'soon'", write(rows))
 
 
 @pytest.mark.parametrize("form", ["ago", "mixed", "ISO8601", "%Q"])
@@ -329,7 +348,7 @@ def test_a_gzipped_file_is_known_by_its_content_and_a_truncated_one_is_named():
 
 
 def test_a_missing_file_and_a_folder_are_named():
-    with pytest.raises(OSError, match="'none.csv'"):
+    with pytest.raises(OSError, match=r"'none\.csv'"):
         read("none.csv")
     Path("ml-1m").mkdir()
     with pytest.raises(OSError, match="'ml-1m'"):
@@ -344,6 +363,19 @@ def test_separators_are_found(separator, ending):
     rows = ring()
     header = separator.join(["user", "item", "timestamp"])
     assert by_name(read(write(rows, f"shop.{ending}", header, separator))) == expected(rows)
+
+
+def test_the_separator_that_parts_all_lines_alike_is_the_one():
+    rows = [(user, item, "a,b" if item == "i3" else "a", time) for user, item, time in ring()]
+    name = write(rows, header="user;item;note, if any;timestamp", separator=";")
+    assert by_name(read(name)) == expected(ring())
+
+
+def test_a_cell_may_be_as_long_as_a_review():
+    rows = [(user, item, "good " * 40_000 if time == "3" else "bad", time)
+            for user, item, time in ring(5, 5)]
+    assert by_name(read(write(rows, header="user,item,review,timestamp"), min_count=3)
+                   ) == expected(ring(5, 5))
 
 
 def test_separators_are_named():
@@ -423,7 +455,8 @@ def test_a_first_row_that_holds_a_number_like_those_given_is_no_header():
 def test_the_numbers_that_pandas_gives_columns_without_names_are_a_header():
     rows = [(user, item, "5", time) for user, item, time in ring(user=str, item=str)]
     name = write(rows, header="0,1,2,3")
-    assert by_name(read_and_hear(name, "users are 0, items 1, times 3", user="1", item="2", time="4")
+    numbers = dict(user="1", item="2", time="4")
+    assert by_name(read_and_hear(name, "users are 0, items 1, times 3", **numbers)
                    ) == expected(ring(user=str, item=str))
 
 
@@ -444,7 +477,7 @@ def test_readings_are_for_files():
 def parquet_of(monkeypatch, frame):
     """Let a file be read as this frame, whether or not pyarrow is installed."""
     Path("shop.parquet").write_bytes(b"PAR1 and so on")
-    monkeypatch.setattr(pd, "read_parquet", lambda stream, **options: frame)
+    monkeypatch.setattr(pd, "read_parquet", lambda stream, dtype_backend: frame)
     return "shop.parquet"
 
 
@@ -516,6 +549,15 @@ def test_films_are_read_from_movielens_and_recbole(name, header, separator, said
         item(n): {f"genres: {genre}" for genre in GENRES[n].split("|")} for n in range(10)}
 
 
+def test_recboles_numbers_are_no_attributes_unless_they_are_asked_for():
+    rows = [(f"i{n}", f"{n % 3}.99", "ab"[n % 2]) for n in range(10)]
+    items = write(rows, "ml.item", "item_id:token\tprice:float\tbrand:token", "\t")
+    data = read_and_hear(write(ring()), r"columns \['price'\] are left out", items)
+    assert attributes_of(data)["i3"] == {"brand: b"}
+    data = read("shop.csv", items, fields="price,brand")
+    assert attributes_of(data)["i3"] == {"price: 0.99", "brand: b"}
+
+
 def test_the_flags_of_movielens_100k_have_their_names():
     flags = json.loads((Path(readers.__file__).parents[1] / "data" / "layouts.json").read_text()
                        )["headerless"]["|24"][5:]
@@ -570,7 +612,7 @@ def test_list_separators_are_passed_on():
 # --- MovieLens in the layouts of others ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", ["movielens", "dat", "100k", "amazon", "retailrocket", "recbole"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_movielens_is_the_same_in_every_layout(layouts, layout):
     """By a plain loop, as in chapter 1: five ratings a user and a film, by time within a user."""
     arguments, reading = layouts[layout]

@@ -877,7 +877,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     ("data LastFM --separator ;", "LastFM is no file.*: leave out --separator"),
     ("data CSV --attributes none.csv", "none.csv"),
     ("data CSV --attributes noitem.csv", "noitem.csv: which of .* is the item.*--item"),
-    ("data CSV --attributes price.csv", "field 'price' has .* values.*--min-items 2"),
+    ("data CSV --attributes price.csv", "'price' has .* leave it out of --fields, .*--min-items 2"),
     ("data CSV --attributes price.csv --fields cost", "'cost' among .* with --fields"),
     ("data CSV --attributes other.csv", "none of the 1 items with attributes"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),

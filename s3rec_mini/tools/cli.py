@@ -317,9 +317,14 @@ def main():
         sys.exit(f"s3rec: {_in_options(str(error))}")
 
 
+IN_OPTIONS = {"set weights=dict(mip=1.0, sp=0.5)": "--weight aap=0 --weight map=0",
+              "leave its column out": "leave it out of --fields"}
+
+
 def _in_options(message: str) -> str:
     """Name options where a message names arguments as Python has them, user=1 or min_count=."""
-    message = message.replace("set weights=dict(mip=1.0, sp=0.5)", "--weight aap=0 --weight map=0")
+    for arguments, options in IN_OPTIONS.items():
+        message = message.replace(arguments, options)
     names = "|".join(["attributes", *(each.name for each in fields(Reading))])
     return re.sub(rf"\b({names})=(['\w]?)", lambda found: (
         f"--{found[1].replace('_', '-')} {found[2]}".rstrip()), message)

@@ -319,6 +319,7 @@ def test_the_callers_frames_are_not_modified():
 @pytest.mark.parametrize(("frame", "options", "message"), [
     (three_by_three(), {"user": "who"}, r"no column 'who', only \['user', 'item', 'timestamp'\]"),
     (three_by_three(), {"time": "when"}, "no column 'when'.*time="),
+    (three_by_three(), {"item": ["item"]}, r"no column \['item'\], only"),
     (three_by_three().iloc[:0], {}, "no rows"),
     (three_by_three(user=[0, 0, None] * 3), {}, r"'user' lacks 3 values.*dropna\(subset=\['user'"),
     (three_by_three(item=["a", None, "c"] * 3), {}, "'item' lacks 3 values"),

@@ -12,7 +12,7 @@ CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
 .DELETE_ON_ERROR:
-.PHONY: help test test-book test-grading book serve lab site push-notebooks pdf links lint assignments grade grades picture repository constraints clean
+.PHONY: help test test-book test-grading fuzz book serve lab site push-notebooks pdf links lint assignments grade grades picture repository constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-book: $(VENV)/.test $(VENV)/.book ## test the chapters, as files and as pro
 
 test-grading: $(VENV)/.test $(VENV)/.grading ## test the assignments and their grading (needs bubblewrap)
 	$(BIN)/python -m pytest -q tests/grading $(ARGS)
+
+fuzz: $(VENV)/.test ## try ten thousand cases of data that people could have, others each time
+	$(BIN)/python -m pytest -q tests/test_fuzz_*.py --hypothesis-profile fuzz $(ARGS)
 
 book: _build/.book ## execute the notebooks and render the book into _build/html
 	@echo "The book: _build/html/index.html"

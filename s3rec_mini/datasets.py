@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 import torch
 
-from .tools.checks import check_attribute_table, check_interactions, checked_sequences
+from .tools.checks import check_attribute_table, checked_interactions, checked_sequences, numbered
 from .tools.tables import attribute_lists, attribute_table
 from .tools.vocabulary import Vocabulary, find_item, ids_by_key
 
-__all__ = ["SequenceDataset", "core", "numbered"]
+__all__ = ["SequenceDataset", "core"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,7 +143,7 @@ class SequenceDataset:
 
     @classmethod
     def from_interactions(cls, frame, user="user", item="item", time="timestamp", attributes=None,
-                          min_count=5, name="interactions") -> SequenceDataset:
+                          min_count=5, name="interactions", list_separator=None, min_items=1):
         """Make a dataset of anybody's table of interactions, prepared as in section 5.1.
 
         Rows are put in time order; **equal times keep the frame's row order**. Then users and items
@@ -157,23 +156,23 @@ class SequenceDataset:
         frame : pandas.DataFrame
             One row an interaction, in any order; it is not modified.
         user, item, time : str
-            The columns to read. Keys are of any type that sorts; times are numbers or datetimes.
+            The columns to read. Keys are of any type that sorts but floats, which may have lost
+            digits; times are numbers, dates or datetimes.
         attributes : Mapping or pandas.DataFrame, optional
             ``{item key: [attribute, ...]}``; or a frame with the column `item` and any number of
-            others, each a field whose attributes are named "column: value": an item may take
-            several rows, empty cells are skipped. Each item must occur in `frame`; what the k-core
-            drops is left out here too.
-        min_count, name : int, str
-            Interactions that a user or an item needs, at least 3; what to call the dataset.
+            others, each a field: an item may take several rows, empty cells are skipped, and what
+            stands between the values of a cell is found or said: `list_separator`, "" for nothing.
+        min_count, min_items, name : int, int, str
+            Interactions that a user or an item needs, at least 3, and items that an attribute
+            needs; what to call the dataset.
         """
-        check_interactions(frame, user, item, time, min_count)
-        ordered = frame.sort_values(time, kind="stable")
+        ordered = checked_interactions(frame, user, item, time, min_count)
         users, user_codes = numbered(ordered[user])
         items, all_codes = numbered(ordered[item])
         rows = core(user_codes, all_codes, min_count)
         if not len(rows):
             raise ValueError(f"of {len(frame)} interactions, {len(users)} users and {len(items)} "
-                             f"items nothing is left if each needs {min_count}: lower min_count")
+                             f"items nothing is left if each needs min_count={min_count}: ask less")
         rows = rows[np.argsort(user_codes[rows], kind="stable")]  # by user, and by time within
         kept_users, user_codes = np.unique(user_codes[rows], return_inverse=True)
         kept_items, item_codes = np.unique(all_codes[rows], return_inverse=True)
@@ -181,20 +180,11 @@ class SequenceDataset:
         counts = np.bincount(all_codes, minlength=len(items))
         dropped = {str(items[code]): int(counts[code])
                    for code in np.setdiff1d(np.arange(len(items)), kept_items)}
-        table, attribute_names = attribute_table(attribute_lists(attributes, item), items, keys)
+        lists = attribute_lists(attributes, item, list_separator)
+        table, attribute_names = attribute_table(lists, items, keys, min_items)
         return cls(name, tuple(np.split(item_codes + 1, np.flatnonzero(np.diff(user_codes)) + 1)),
                    table, ("[padding]", *map(str, keys), "[mask]"), attribute_names,
                    tuple(str(users[code]) for code in kept_users), dropped)
-
-
-def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:
-    """Sort the distinct keys, and give each row its key's place among them."""
-    try:
-        distinct = sorted(keys.unique().tolist())
-    except TypeError as error:
-        raise ValueError(f"the keys in column {keys.name!r} do not sort ({error}): make them one "
-                         f"type, as frame[{keys.name!r}].astype(str) does") from error
-    return distinct, keys.map({key: code for code, key in enumerate(distinct)}).to_numpy(np.int64)
 
 
 def core(users: np.ndarray, items: np.ndarray, min_count: int) -> np.ndarray:

@@ -24,9 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import s3rec_mini as s3
+from s3rec_mini.tools.readers import Reading
 from s3rec_mini.tools.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +35,15 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")  # models are compared on th
 
 # The same examples everywhere, and no deadline: other programs share the machine.
 settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
+# `make fuzz`: other examples each time, and many.
+settings.register_profile("fuzz", max_examples=1500, deadline=None, print_blob=True,
+                          suppress_health_check=list(HealthCheck))
 settings.load_profile("quick")
+
+
+def cases(number):
+    """Let hypothesis try so many cases in `make test`, and more in `make fuzz`."""
+    return settings(max_examples=max(number, settings().max_examples))
 
 
 def run(*command, **options):
@@ -215,3 +224,56 @@ def golden_batch(reference):
 @pytest.fixture
 def authors_model(authors_files, lastfm):
     return s3.official.load_checkpoint(authors_files / "LastFM-epochs-150.pt", dataset=lastfm)
+
+
+LAYOUTS = ["movielens", "dat", "100k", "amazon", "retailrocket", "recbole"]
+
+
+@pytest.fixture(scope="session")
+def layouts(tmp_path_factory):
+    """Write MovieLens as other people's files hold such data; say how each is read."""
+    return movielens_layouts(tmp_path_factory.mktemp("layouts"), s3.movielens_interactions())
+
+
+def movielens_layouts(folder, frame):
+    """Write ratings in six public layouts; give {layout: ([interactions, attributes], reading)}.
+
+    None says who wrote it: the layouts are those of MovieLens (25M, 1M and 100K), Amazon's ratings,
+    RetailRocket's events and RecBole, their headers and separators to the letter.
+    """
+    frame = frame.rename(columns={"userId": "user", "movieId": "item", "timestamp": "time"})
+    films = frame.drop_duplicates("item").assign(
+        title=lambda films: films["title"] + " (" + films["year"].astype(str) + ")")
+    films = films.sort_values("item")[["item", "title", "genres"]].astype(str)
+
+    def write(name, header, separator, rows, encoding="utf-8"):
+        lines = [header] * bool(header) + [separator.join(row) for row in rows]
+        path = folder / name
+        path.write_text("".join(f"{line}\n" for line in lines), encoding=encoding)
+        return str(path)
+
+    quoted = [(item, '"{}"'.format(title.replace('"', '""')) if re.search('[,"]', title) else title,
+               genres) for item, title, genres in films.itertuples(index=False)]
+    latin = [tuple(cell.encode("latin-1", "replace").decode("latin-1") for cell in row)
+             for row in films.itertuples(index=False)]
+    cells = frame[["user", "item", "rating", "time"]].astype(str)
+    rows = list(cells.itertuples(index=False))
+    whole = [(user, item, rating[0], time) for user, item, rating, time in rows]
+    events = [(f"{time}000", user, "view", item, "") for user, item, _, time in rows]
+    numbers = Reading(user="1", item="2", time="4")
+    return {
+        "movielens": ([write("ratings.csv", "userId,movieId,rating,timestamp", ",", rows),
+                       write("movies.csv", "movieId,title,genres", ",", quoted)], Reading()),
+        "dat": ([write("ratings.dat", "", "::", whole),
+                 write("movies.dat", "", "::", latin, "latin-1")], Reading()),
+        "100k": ([write("u.data", "", "\t", whole), None], Reading()),
+        "amazon": ([write("ratings_Films.csv", "", ",", rows), None], numbers),
+        "retailrocket": ([write("events.csv", "timestamp,visitorid,event,itemid,transactionid", ",",
+                                events), None], Reading()),
+        "recbole": ([write("ml.inter", "user_id:token\titem_id:token\trating:float\t"
+                           "timestamp:float", "\t", rows),
+                     write("ml.item", "item_id:token\tmovie_title:token_seq\tgenres:token_seq",
+                           "\t", [(item, title, genres.replace(" ", "_").replace("|", " "))
+                                  for item, title, genres in films.itertuples(index=False)])],
+                    Reading()),
+    }

@@ -1,12 +1,13 @@
 """The command line: does what Python does, says where a result comes from, fails in one line."""
 
+import gzip
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from conftest import full_disk
+from conftest import LAYOUTS, full_disk, movielens_layouts
 from torch.utils.flop_counter import FlopCounterMode
 
 import s3rec_mini
@@ -28,6 +29,7 @@ from s3rec_mini import (
     SequenceDataset,
     evaluate,
     finetune,
+    movielens_interactions,
     official,
     planted_structure,
     pretrain,
@@ -35,7 +37,8 @@ from s3rec_mini import (
     recommend,
     training,
 )
-from s3rec_mini.tools import cli, experiments, sources
+from s3rec_mini.tools import cli, experiments
+from s3rec_mini.tools.readers import Reading
 from s3rec_mini.tools.settings import Settings, setting
 
 COMMANDS = ["data", "pretrain", "finetune", "evaluate", "recommend", "reproduce", "ablate",
@@ -222,7 +225,7 @@ def test_recommend_prints_the_titles_that_python_recommends(s3rec, files):
 def test_a_title_that_is_a_number_is_read_as_a_title(s3rec, files, monkeypatch, tmp_path):
     names = [*files.data.item_names[:3], "300", *files.data.item_names[4:]]  # there is no item 300
     data = replace(files.data, item_names=tuple(names))
-    monkeypatch.setattr(cli, "open_dataset", lambda name, attributes: data)
+    monkeypatch.setattr(cli, "open_dataset", lambda *_: data)
     files.model.save(tmp_path / "model", data=data)
     done = s3rec("recommend", "any", tmp_path / "model", "300", "--k", 1)
     assert recommend(files.model, data, [3], k=1)["name"][0] in done.out
@@ -267,21 +270,6 @@ def test_where_somebody_has_seen_nearly_all_the_full_ranking_is_printed_alone(s3
     assert done.code == 0
 
 
-def test_a_parquet_file_is_the_table_it_holds_or_says_what_it_needs(s3rec, files, tmp_path,
-                                                                    monkeypatch):
-    path = tmp_path / "films.parquet"
-    monkeypatch.setitem(sources.READERS, ".parquet", lambda path: pd.read_csv(files.csv))
-    as_parquet, as_csv = (s3rec("data", name).out.split(":", 1)[1] for name in (path, files.csv))
-    assert as_parquet == as_csv
-
-    def without_pyarrow(path):
-        raise ImportError("Unable to find a usable engine")
-
-    monkeypatch.setitem(sources.READERS, ".parquet", without_pyarrow)
-    refused = s3rec("data", path)
-    assert refused.code == 1 and refused.err.endswith("is not installed: pip install pyarrow\n")
-
-
 def test_a_csv_may_hold_dates_and_what_is_no_date_is_named(s3rec, files, tmp_path):
     frame = pd.read_csv(files.csv)
     start = pd.Timestamp("2024-02-27T23:59")
@@ -311,22 +299,63 @@ def test_a_csv_without_attributes_trains_once_their_objectives_are_off(s3rec, fi
     short = ["--epochs", 1, "--prefixes-per-user", 1, *SMALL, "--output", tmp_path / "p"]
     refused = s3rec("pretrain", files.csv, *short)
     assert refused.code == 1 and "no attributes" in refused.err
+    assert "some with --attributes, or --weight aap=0 --weight map=0" in refused.err
     done = s3rec("pretrain", files.csv, *short, "--weight", "aap=0", "--weight", "map=0")
     assert done.code == 0, done.err
     assert S3Rec.load(tmp_path / "p").config.num_attributes == 0
 
 
+def test_data_reports_the_attributes_that_came_in(s3rec, files):
+    shown = s3rec("data", files.csv, *files.attributes)
+    *_, genres, bare = shown.out.splitlines()
+    counts = files.data.item_attributes.sum(0).tolist()
+    assert genres.startswith("genre: 8 values, genre ") and f"({max(counts)})" in genres
+    assert bare == f"0 of {files.data.num_items} items have no attribute" and not shown.err
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_five_commands_lead_from_a_public_file_to_recommendations(s3rec, tmp_path, layout):
+    frame = movielens_interactions().query("userId <= 150")
+    frame = frame[frame.groupby("userId")["movieId"].transform("size") < 100]
+    (interactions, attributes), reading = movielens_layouts(tmp_path, frame)[layout]
+    options = ["--attributes", attributes] if attributes else []
+    for name, value in asdict(reading).items():
+        if value != getattr(Reading(), name):
+            options += [f"--{name.replace('_', '-')}", value]
+    pretraining = [] if attributes else ["--weight", "aap=0", "--weight", "map=0"]
+    short = [*options, "--epochs", 1, "--min-items", 2]
+    model, tuned = tmp_path / "pretrained", tmp_path / "finetuned"
+    shown = s3rec("data", interactions, *options)
+    item = re.search(r"^user .*?: (\w+) ", shown.out, re.MULTILINE)[1]
+    commands = [
+        ("pretrain", interactions, *short, *SMALL, *pretraining, "--prefixes-per-user", 1,
+         "--output", model),
+        ("finetune", interactions, *short, "--weights", model, "--output", tuned),
+        ("evaluate", interactions, tuned, *options, "--min-items", 2),
+        ("recommend", interactions, tuned, *options, "--min-items", 2, "--k", 3, item)]
+    for command in commands:
+        done = s3rec(*command)
+        assert done.code == 0, done.err
+        assert all(line.startswith("s3rec: ") for line in done.err.splitlines()
+                   if interactions in line or "field" in line)
+    assert len(done.out.splitlines()) == 4
+    known = {str(film) for film in frame["movieId"]} - {item}
+    assert {line.split()[1] for line in done.out.splitlines()[1:]} < known
+
+
 # Options
 
+FILES = ("attributes user item time time-format separator encoding min-count fields list-separator "
+         "min-items ")
 OPTIONS = {  # whoever has typed one of these shall go on doing so
-    "data": "attributes",
-    "pretrain": "output attributes epochs batch-size learning-rate mask-probability "
+    "data": FILES,
+    "pretrain": FILES + "output epochs batch-size learning-rate mask-probability "
                 "prefixes-per-user weight form hidden-size num-layers num-heads max-length dropout "
                 "seed checkpoint results",
-    "finetune": "weights output attributes epochs patience batch-size learning-rate loss "
+    "finetune": FILES + "weights output epochs patience batch-size learning-rate loss "
                 "validation-protocol negatives seed checkpoint results",
-    "evaluate": "attributes split negatives seed results",
-    "recommend": "attributes k",
+    "evaluate": FILES + "split negatives seed results",
+    "recommend": FILES + "k",
     "reproduce": "seeds pretraining-seeds pretraining-epochs pretraining-batch-size "
                  "pretraining-learning-rate prefixes-per-user form weights epochs loss patience "
                  "negatives smoke folder runs",
@@ -874,11 +903,23 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
 @pytest.mark.parametrize("command, complaint", [
     ("data Beautee", "no dataset 'Beautee'.*Did you mean 'Beauty'"),
     ("data none.csv", "none.csv"),
-    ("data empty.csv", "No columns"),
-    ("data noitem.csv", "no column 'item'"),
-    ("data text.csv", "timestamp.*neither numbers nor dates.*yesterday"),
+    ("data empty.csv", "empty.csv is empty"),
+    ("data noitem.csv", r"is the item\? none could be: .* --item, or number it, --item 1,"),
+    ("data text.csv", "line 2, has the time 'yesterday'.*such as --time-format '%d"),
+    ("data CSV --min-count 99", "nothing is left if each needs --min-count 99"),
+    ("data CSV --min-count 2", "--min-count must be a whole number of at least 3, not 2"),
+    ("data CSV --time user", "--user, --item and --time need a column each"),
+    ("data CSV --time-format today", "--time-format 'today' is none of"),
+    ("data latin.csv", "no text in utf-8.*name its --encoding, such as --encoding cp1252"),
+    ("data days.csv", r"1 February \(--time-format day-first\) or 2 January \(--time-format m"),
+    ("data short.csv.gz", "short.csv.gz cannot be read, or is damaged"),
+    ("data long.csv", "long.csv, line 3, has 4 cells, the first 3: .* Or say --separator"),
+    ("data LastFM --separator ;", "LastFM is no file.*: leave out --separator"),
     ("data CSV --attributes none.csv", "none.csv"),
-    ("data CSV --attributes noitem.csv", "attributes have no column 'item'"),
+    ("data CSV --attributes noitem.csv", "noitem.csv: which of .* is the item.*--item"),
+    ("data CSV --attributes price.csv", "'price' has .* leave it out of --fields, .*--min-items 2"),
+    ("data CSV --attributes price.csv --fields cost", "'cost' among .* with --fields"),
+    ("data CSV --attributes other.csv", "none of the 1 items with attributes"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),
     ("pretrain CSV --weight aap=much", "much"),
     ("pretrain CSV --weight nsp=1", "--weight must give.*nsp"),
@@ -912,6 +953,13 @@ def test_bad_input_is_one_line_that_says_what_is_wrong(
     Path("empty.csv").write_text("")
     Path("noitem.csv").write_text("user,film,timestamp\n1,2,3\n")
     Path("text.csv").write_text("user,item,timestamp\n1,2,yesterday\n")
+    Path("latin.csv").write_bytes(b"user,item,timestamp\n\xe9,2,3\n")
+    Path("days.csv").write_text("user,item,timestamp\n1,2,01/02/2024\n")
+    Path("long.csv").write_text("user,item,timestamp\n1,2,3\n1,2,3,4\n")
+    Path("short.csv.gz").write_bytes(gzip.compress(b"user,item,timestamp\n1,2,3\n")[:-9])
+    prices = [f"{name},{price}.99" for price, name in enumerate(files.data.item_names[1:-1])]
+    Path("price.csv").write_text("\n".join(["item,price", *prices]))
+    Path("other.csv").write_text("item,kind\nnowhere,x\n")
     before = sorted(tmp_path.iterdir())
     named = {"CSV": [files.csv] if "--attributes" in command else [files.csv, *files.attributes],
              "MODEL": [files.weights]}
@@ -919,6 +967,8 @@ def test_bad_input_is_one_line_that_says_what_is_wrong(
     assert failed.code == 1 and failed.out == ""
     assert failed.err.startswith("s3rec: ") and failed.err.count("\n") == 1
     assert re.search(complaint, failed.err)
+    if command.startswith("data"):  # options, no arguments of Python's
+        assert not re.search(r"\b[a-z_]+=", failed.err)
     assert sorted(tmp_path.iterdir()) == before
 
 

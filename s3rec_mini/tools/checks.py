@@ -8,32 +8,69 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-__all__ = ["check_attribute_table", "check_attributes", "check_interactions", "check_item_ids",
-           "checked_sequences"]
+from .settings import is_a
+
+__all__ = ["check_attribute_table", "check_attributes", "check_count", "check_item_ids",
+           "checked_interactions", "checked_sequences", "numbered"]
+
+# As pandas calls them.
+NO_KEYS = ("floating", "mixed-integer-float", "mixed-integer", "decimal", "complex", "boolean")
+TIMES = ("integer", "floating", "mixed-integer-float", "decimal", "datetime64", "datetime", "date",
+         "timedelta64", "timedelta", "period")
 
 
-def check_interactions(frame, user, item, time, min_count) -> None:
-    """Raise what `SequenceDataset.from_interactions` raises for a frame that it cannot read."""
+def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
+    """Return the frame in time order, or raise what `from_interactions` raises if it is wrong."""
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"frame must be a pandas DataFrame, not {type(frame).__name__}")
+    check_count("min_count", min_count, least=3)
     for column in (user, item, time):
-        if column not in frame.columns:
+        if column not in list(frame.columns):
             raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
                              "which to read with user=, item= and time=")
-        if isinstance(frame[column], pd.DataFrame):
-            raise ValueError(f"the frame has several columns {column!r}: keep one of them")
+        if isinstance(frame[column], pd.DataFrame) or [user, item, time].count(column) > 1:
+            raise ValueError(f"user, item and time need columns of their own, but {column!r} is "
+                             "there, or meant, more than once")
         if frame[column].isna().any():
             raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
                              f"such rows out with frame.dropna(subset=[{column!r}])")
     if frame.empty:
         raise ValueError("the frame has no rows")
-    kind = frame[time].dtype
-    if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind)):
-        raise ValueError(f"column {time!r} is {kind}, and text does not sort as time: convert it "
-                         "with pd.to_datetime (or pd.to_numeric)")
-    if min_count < 3:
-        raise ValueError(f"min_count must be 3 or more, not {min_count}: a user needs an item to "
-                         "train on, one to validate and one to test")
+    kind = pd.api.types.infer_dtype(frame[time], skipna=False)
+    if kind not in TIMES:
+        raise ValueError(f"column {time!r} is {kind}, which does not sort as time: convert it with "
+                         "pd.to_datetime (or pd.to_numeric)")
+    try:
+        return frame.sort_values(time, kind="stable")
+    except TypeError as error:
+        raise ValueError(f"the times in column {time!r} do not sort ({error}): make them one type, "
+                         "with pd.to_datetime, utc=True if they have offsets") from error
+
+
+def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:
+    """Sort the distinct keys, ordered categories as they are; give each row its key's place."""
+    if isinstance(keys.dtype, pd.CategoricalDtype):
+        if keys.cat.ordered:
+            keys = keys.cat.remove_unused_categories().cat
+            return keys.categories.tolist(), keys.codes.to_numpy(np.int64)
+        keys = keys.astype(keys.cat.categories.dtype)
+    kind = pd.api.types.infer_dtype(keys, skipna=False)
+    if kind in NO_KEYS:
+        raise ValueError(f"column {keys.name!r} holds {kind} keys, such as {keys.iloc[0]}, which "
+                         "may have lost digits or become equal: read them as text, with dtype=str, "
+                         "or make them integers, if they are")
+    try:
+        distinct = sorted(keys.unique().tolist())
+    except TypeError as error:
+        raise ValueError(f"the keys in column {keys.name!r} do not sort ({error}): make them one "
+                         f"type, as frame[{keys.name!r}].astype(str) does") from error
+    return distinct, keys.map({key: code for code, key in enumerate(distinct)}).to_numpy(np.int64)
+
+
+def check_count(name: str, value, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number, and as large as that."""
+    if not is_a(int, value) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def check_attribute_table(table) -> None:
@@ -98,4 +135,4 @@ def check_attributes(data, weights: dict[str, float]) -> None:
     """Raise ValueError if objectives that learn from attributes are asked for where none are."""
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
-                         f"to from_interactions, or set weights=dict(mip=1.0, sp=0.5)")
+                         f"with attributes=, or set weights=dict(mip=1.0, sp=0.5)")

@@ -1,7 +1,7 @@
 """The command line, ``s3rec``: the same stages as in Python, each with ``--help``.
 
-NAME is a dataset's name or, but for the experiments, a CSV file with the columns user, item and
-timestamp (numbers, or dates as pandas reads them). Results are JSON that says with which command,
+NAME is a dataset's name or, but for the experiments, a file of interactions, which `Reading` says
+how to read. Results are JSON that says with which command,
 settings, seed, commit and machine they were made. The fields of the configs say what may be set:
 `with_settings` makes the options of them.
 """
@@ -26,11 +26,13 @@ from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives
 from .negatives import negatives_for
+from .readers import Reading
 from .recommend import recommend as recommend_items
 from .results import collect as collect_results
 from .results import columns, write_record
 from .settings import Settings, default, kinds
 from .sources import load_dataset, open_dataset
+from .tables import attribute_report
 from .vocabulary import renumbered
 
 __all__ = ["app", "main", "step_flop", "with_settings"]
@@ -55,10 +57,9 @@ def _option(kind: type, text: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=text, **more)]
 
 
-Name = _argument(
-    str, "Dataset, or a CSV or Parquet file with the columns user, item and timestamp.")
-Attributes = _option(
-    Path | None, "A second file: the column item and any number of attribute columns.")
+Name = _argument(str, "Dataset, or a file of who chose what and when: CSV, TSV, Parquet, "
+                      "MovieLens' or RecBole's.")
+Attributes = _option(Path | None, "A second such file: items, and columns of attributes.")
 Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
@@ -153,21 +154,23 @@ def _value(declared: Field, given):
 
 
 @app.command()
-def data(name: Name, attributes: Attributes = None):
-    """Print a dataset's counts and its first user's history."""
-    dataset = open_dataset(name, attributes)
+@with_settings()
+def data(name: Name, reading: Reading, attributes: Attributes = None):
+    """Print a dataset's counts, its first user's history and its attributes."""
+    dataset = open_dataset(name, attributes, reading)
     first = [dataset.item_names[item] for item in dataset.sequences[0][:10]]
-    typer.echo(f"{dataset}\nuser {dataset.user_names[0]}: {' | '.join(first)} …")
+    typer.echo(f"{dataset}\nuser {dataset.user_names[0]}: {' | '.join(first)} …\n"
+               + attribute_report(dataset))
 
 
 @app.command()
 @with_settings()
-def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
+def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
     _check_writable(output, results)
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     _choose_threads(threads, [dataset], sizes, pretraining)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
@@ -178,14 +181,14 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
 
 @app.command()
 @with_settings()
-def finetune(name: Name, finetuning: FinetuneConfig,
+def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
              threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
     _check_writable(output, results)
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
     _choose_threads(threads, [dataset], model.config, finetuning)
@@ -197,7 +200,8 @@ def finetune(name: Name, finetuning: FinetuneConfig,
 
 
 @app.command()
-def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
+@with_settings()
+def evaluate(name: Name, weights: Weights, reading: Reading, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
              results: Results = None):
@@ -205,7 +209,7 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
 
     Where somebody has not seen so few, the ranks among all items are printed alone.
     """
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     model, asked = _load(weights, dataset), read_negatives(negatives, dataset)
     dataset.held_out(split)  # there is one
     try:
@@ -221,12 +225,13 @@ def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # which may be items: -7
-def recommend(name: Name, weights: Weights,
+@with_settings()
+def recommend(name: Name, weights: Weights, reading: Reading,
               history: _argument(list[str], "Items seen, oldest first: names, or whole numbers, "
                                  "which are the items' own where all of them are such, else ids."),
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
-    dataset = open_dataset(name, attributes)
+    dataset = open_dataset(name, attributes, reading)
     known = dataset.ids_by_key
     if wrong := [item for item in history if item.startswith("-") and item not in known]:
         raise ValueError(f"there is no option {wrong[0]}, and no item of that name: --help lists "
@@ -330,15 +335,27 @@ def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
 
 
 def main():
-    """Run the command line; an error the user can mend is one line, not a traceback."""
-    warnings.showwarning = lambda message, *_: typer.echo(f"s3rec: {message}", err=True)
+    """Run the command line; what the user can mend is one line, no traceback and no source."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("always", category=UserWarning, module="s3rec_mini")
+            warnings.showwarning = lambda message, *_, **__: typer.echo(
+                f"s3rec: {_in_options(message)}", err=True)
+            app()
     except (ValueError, OSError) as error:
         sys.exit(f"s3rec: {_in_options(error)}")
 
 
-def _in_options(error: Exception) -> str:
-    """Tell of options what an error tells of Python's arguments: --min-count for min_count=."""
-    return re.sub(r"\b([a-z_]+)=['\"]?(\w*)['\"]?", lambda found: (
-        f"--{found[1].replace('_', '-')} {found[2]}".rstrip()), str(error))
+IN_OPTIONS = {"set weights=dict(mip=1.0, sp=0.5)": "--weight aap=0 --weight map=0",
+              "leave its column out": "leave it out of --fields"}
+ARGUMENTS = {"attributes", "negatives", *(each.name for config in (
+    Reading, ModelConfig, PretrainConfig, FinetuneConfig) for each in fields(config))}
+
+
+def _in_options(message: Exception | Warning) -> str:
+    """Tell of options what a message tells of Python's arguments: --min-count for min_count=."""
+    text = str(message)
+    for arguments, options in IN_OPTIONS.items():
+        text = text.replace(arguments, options)
+    found = re.compile(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))")
+    return found.sub(lambda at: f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip(), text)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,12 +16,12 @@ import torch
 
 from ..datasets import SequenceDataset
 from ..encoder import S3Rec
+from .readers import Reading, read_attributes, read_interactions
 from .synthetic import dataset_of_ids
 
 __all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
 
 DATA = resources.files("s3rec_mini") / "data"
-READERS = {".csv": pd.read_csv, ".csv.gz": pd.read_csv, ".parquet": pd.read_parquet}
 
 # The authors' repository has no licence: its files never ship here, but are downloaded by the
 # reader (as they stand at this commit) or read from a folder.
@@ -99,42 +99,38 @@ def _download(file: str) -> Path:
             "folder in S3REC_DATA") from error
 
 
-def open_dataset(name: str, attributes: Path | None = None) -> SequenceDataset:
-    """Open a dataset by name, or a table on disk: .csv, .csv.gz or .parquet.
+def open_dataset(name: str, attributes: Path | None = None,
+                 reading: Reading | None = None) -> SequenceDataset:
+    """Open a dataset by name, or a table on disk.
 
-    The table has the columns user, item and timestamp (numbers, or dates as pandas reads them);
-    `attributes`, another such file, has the column item and any number of attribute columns.
+    Parameters
+    ----------
+    name : str
+        As for `load_dataset`; or a file of interactions: CSV, TSV, MovieLens' and RecBole's files,
+        Parquet, gzipped or not.
+    attributes : Path, optional
+        Another such file, with a column of items; its other columns are fields of attributes.
+    reading : Reading, optional
+        How to read the two files, where they do not say it themselves.
 
     Raises
     ------
-    ValueError
-        If the times are neither, the table is none that `from_interactions` reads, or attributes
-        are given for a dataset by name.
+    ValueError, OSError
+        If a file cannot be read, or can be read in two ways, or for a dataset by name files or
+        readings are given.
     """
-    if not name.endswith(tuple(READERS)):
-        if attributes:
-            raise ValueError(f"{name} is no table on disk and has attributes of its own: leave out "
-                             f"{attributes}")
+    reading = reading or Reading()
+    if name in ("movielens-small", *_AUTHORS) or not (Path(name).suffix or Path(name).exists()):
+        said = Reading.differing({}, asdict(reading)) + ["attributes"] * (attributes is not None)
+        if said:
+            raise ValueError(f"{name} is no file and has attributes of its own: leave out "
+                             + ", ".join(f"{option}=" for option in said))
         return load_dataset(name)
-    frame, extra = _read(name), _read(attributes) if attributes else None
-    if "timestamp" in frame and not pd.api.types.is_numeric_dtype(frame["timestamp"]):
-        try:
-            frame["timestamp"] = pd.to_datetime(frame["timestamp"])
-        except ValueError as error:
-            raise ValueError(f"column timestamp of {name} holds neither numbers nor dates: {error}"
-                             ) from error
-    return SequenceDataset.from_interactions(frame, attributes=extra, name=name)
-
-
-def _read(path) -> pd.DataFrame:
-    for ending, reader in READERS.items():
-        if str(path).endswith(ending):
-            try:
-                return reader(path)
-            except ImportError as error:
-                raise ValueError(f"{path} needs a library that is not installed: pip install "
-                                 f"pyarrow") from error
-    raise ValueError(f"{path} ends in none of {', '.join(READERS)}")
+    frame = read_interactions(name, reading)
+    extra = read_attributes(attributes, reading, frame["item"]) if attributes else None
+    return SequenceDataset.from_interactions(
+        frame, attributes=extra, min_count=reading.min_count, name=name,
+        list_separator=reading.list_separator, min_items=reading.min_items)
 
 
 def movielens_interactions() -> pd.DataFrame:

@@ -312,7 +312,8 @@ def test_the_workflows_run_what_the_makefile_offers():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
     targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
     paths = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    assert [path.name for path in paths] == ["book.yml", "links.yml", "test.yml"]
+    assert [path.name for path in paths] == [
+        "book.yml", "fuzz.yml", "links.yml", "test.yml"]
     for path in paths:
         workflow = yaml.load(path.read_text(encoding="utf8"), yaml.BaseLoader)  # `on` stays a name
         assert {"name", "on", "jobs"} <= workflow.keys()

@@ -909,7 +909,7 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     ("data CSV --min-count 99", "nothing is left if each needs --min-count 99"),
     ("data CSV --min-count 2", "--min-count must be a whole number of at least 3, not 2"),
     ("data CSV --time user", "--user, --item and --time need a column each"),
-    ("data CSV --time-format today", "--time-format 'today' is none of"),
+    ("data CSV --time-format today", "--time-format today is none of"),
     ("data latin.csv", "no text in utf-8.*name its --encoding, such as --encoding cp1252"),
     ("data days.csv", r"1 February \(--time-format day-first\) or 2 January \(--time-format m"),
     ("data short.csv.gz", "short.csv.gz cannot be read, or is damaged"),

@@ -289,6 +289,14 @@ def test_one_word_among_numbers_is_named_and_not_the_numbers():
     refused("line 9, has the time 'soon'", write(rows))
 
 
+def test_seconds_and_milliseconds_in_one_file_are_not_sorted():
+    times = [str(1577836800 + n) for n in range(6)] + [str((1577836800 + n) * 1000) for n in (6, 7)]
+    refused("goes from 1577836800 to 1577836807000: are some times in seconds and some in",
+            write(ring(time=times.__getitem__)))
+    assert stamped([str(100_000_001), "4102444800", *[str(4102444801 + n) for n in range(6)]]
+                   ) == IN_ORDER  # 1973 to 2100
+
+
 @pytest.mark.parametrize("form", ["ago", "mixed", "ISO8601", "%Q"])
 def test_a_time_format_that_is_none_is_refused(form):
     refused("time_format=|bad directive", write(ring(time="2024-01-1{}".format)), time_format=form)

@@ -40,6 +40,10 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
     if kind not in TIMES:
         raise ValueError(f"column {time!r} is {kind}, which does not sort as time: convert it with "
                          "pd.to_datetime (or pd.to_numeric)")
+    early, late = (frame[time].min(), frame[time].max()) if kind in TIMES[:4] else (0, 0)
+    if early > 10**8 and late / 500 > early:
+        raise ValueError(f"column {time!r} goes from {early} to {late}: are some times in "
+                         "seconds and some in milliseconds? Make them one")
     try:
         return frame.sort_values(time, kind="stable")
     except TypeError as error:

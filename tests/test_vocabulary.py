@@ -211,6 +211,9 @@ def test_where_keys_are_names_an_integer_is_a_number_and_where_both_could_be_it_
     assert data.item_id("00103") == 3
     with pytest.raises(ValueError, match=r"no item of .* is called 103"):
         data.item_id(103)
+    mixed = padded.replace({"item": {"00103": "B7"}})
+    with pytest.raises(ValueError, match=r"no item of .* is called 3:"):
+        read(mixed).item_id(3)
 
 
 def test_the_command_line_finds_items_by_their_own_ids(tmp_path):

@@ -52,8 +52,9 @@ def ids_by_key(names: tuple[str, ...]) -> dict[str | int, int]:
         ids.setdefault(name, number)
     if all(re.fullmatch(r"0|-?[1-9]\d*", name) for name in names):
         return ids | {int(name): number for name, number in ids.items()}
-    if all(re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", name, re.I) for name in names):
-        return ids  # "007" and "7" may be two items: which of them would 7 be?
+    numbers = [name for name in ids if re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", name, re.I)]
+    if 2 * len(numbers) > len(ids):
+        return ids  # "007" and "7" may be two items, and "B7" one beside them: which would 7 be?
     return ids | {number: number for number in range(1, len(names) + 1)}
 
 

@@ -332,6 +332,7 @@ def test_text_that_is_not_utf8_is_asked_for_and_movielens_is_known():
     (b"", "x.csv is empty"), (b"\n \n", "x.csv is empty"), (b"\xef\xbb\xbf", "x.csv is empty"),
     (b"user,item,timestamp\n", "x.csv has no rows"), (b"user,item,timestamp", "x.csv has no rows"),
     (b"a\0b,c,d\n", "x.csv is no text, as it holds zero bytes"),
+    (b'{"reviewerID": "A", "asin": "B"}\n', "x.csv is JSON, not a table"),
     (b"\x1f\x8b\x08", "x.csv cannot be read, or is damaged"),
     (b"PAR1", "x.csv cannot be read, or is damaged"),
     (b"user\n1\n", "x.csv: what separates the cells of 'user'. .* could"),

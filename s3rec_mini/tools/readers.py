@@ -280,6 +280,8 @@ def _open(path: Path, reading: Reading) -> _Table:
     lines = [line for line in islice(io.StringIO(text[:10**6], newline=None), 100) if line.strip()]
     if not lines or "\0" in text:
         raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
+    if lines[0][0] in "{[":
+        raise ValueError(f"{path} is JSON, not a table: pandas' read_json and to_csv make it one")
     separator = _separator(path, lines, reading.separator)
     quoted = separator in ",;|" or lines[0].startswith('"')
     mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character

@@ -25,6 +25,7 @@ from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives
+from .files import check_writable, is_checkpoint
 from .negatives import negatives_for
 from .recommend import recommend as recommend_items
 from .results import collect as collect_results
@@ -33,7 +34,7 @@ from .settings import Settings, default, kinds
 from .sources import load_dataset, open_dataset
 from .vocabulary import renumbered
 
-__all__ = ["app", "main", "step_flop", "with_settings"]
+__all__ = ["app", "main", "sparing", "step_flop", "with_settings"]
 
 # With two cores to itself a second thread makes steps of 40 GFLOP and more 1.6 to 2 times as fast,
 # the paper's, of 1 to 20, 1.1 to 1.8 times. Beside other processes, where each thread waits until
@@ -45,6 +46,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 
 
 # ---- options
+
+# Those that are files.
+READ, WRITTEN = ("name", "attributes", "weights", "negatives"), ("output", "results")
 
 
 def _argument(kind: type, text: str):
@@ -149,6 +153,30 @@ def _value(declared: Field, given):
                          f"not {' '.join(given)}") from None
 
 
+def sparing(command):
+    """Let a command find out first, not after hours, that it may write all that it will write.
+
+    It writes over nothing that it reads or another option writes, and over no run that can go on.
+    """
+
+    @wraps(command)
+    def call(**given):
+        paths = {name: Path(given[name]) for name in (*READ, *WRITTEN) if given.get(name)}
+        if given.get("checkpoint"):
+            paths["checkpoint"] = given["checkpoint"] / f"{command.__name__}.safetensors"
+        for name in [name for name in paths if name not in READ]:
+            path, others = paths[name], [paths[other] for other in paths if other != name]
+            check_writable(path)
+            # A file in the place of another one's folder is in its way too.
+            if any(Path(os.path.realpath(other)).is_relative_to(os.path.realpath(path))
+                   for other in others) or (name in WRITTEN and is_checkpoint(path)):
+                raise ValueError(f"--{name} would write over {path}, which this command reads, "
+                                 f"another option writes, or a run goes on from: choose another")
+        return command(**given)
+
+    return call
+
+
 # ---- commands
 
 
@@ -162,11 +190,11 @@ def data(name: Name, attributes: Attributes = None):
 
 @app.command()
 @with_settings()
+@sparing
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
-    _check_writable(output, results)
     dataset = open_dataset(name, attributes)
     _choose_threads(threads, [dataset], sizes, pretraining)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
@@ -178,13 +206,13 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig,
 
 @app.command()
 @with_settings()
+@sparing
 def finetune(name: Name, finetuning: FinetuneConfig,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
              threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
-    _check_writable(output, results)
     dataset = open_dataset(name, attributes)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
@@ -197,6 +225,7 @@ def finetune(name: Name, finetuning: FinetuneConfig,
 
 
 @app.command()
+@sparing
 def evaluate(name: Name, weights: Weights, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
@@ -290,15 +319,6 @@ def _load(weights: Path, dataset) -> S3Rec:
         typer.echo(f"{weights} knows {model.config.num_items} items: the {dataset.num_items} of "
                    f"{dataset.name} are among them, found by name", err=True)
     return fitting
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Find out before hours of training, not after them; a device or a link is left alone."""
-    for path in filter(None, paths):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        other = path.is_symlink() or (path.exists() and not path.is_file())
-        if other or not os.access(path.parent, os.W_OK):
-            raise OSError(f"{path} cannot be written: choose another file")
 
 
 def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: Settings) -> None:

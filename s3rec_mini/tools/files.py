@@ -24,7 +24,8 @@ def check_writable(path: Path) -> None:
     folder = next(each for each in path.absolute().parents if each.exists())
     other = path.is_symlink() or (path.exists() and not path.is_file())
     if other or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OSError(f"cannot write {path}: choose a plain file, no link, in a writable folder")
+        raise OSError(f"cannot write {path}: check that its folder exists, is writable, and that "
+                      f"it is a plain file, no link or device")
 
 
 @contextmanager

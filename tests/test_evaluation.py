@@ -458,7 +458,7 @@ def test_ranks_must_be_a_list_of_numbers_from_one(ranks):
 
 @pytest.mark.parametrize("k", [True, 2.0, "2", None])
 def test_k_must_be_a_whole_number_and_may_be_numpys(films, film_model, k):
-    with pytest.raises(ValueError, match=f"k must lie in 1…3495, .*not {k}"):
+    with pytest.raises(ValueError, match=f"k must lie in 1…3495, .*not {k!r}"):
         recommend(film_model, films, ["Toy Story (1995)"], k)
     assert len(recommend(film_model, films, ["Toy Story (1995)"], np.int64(2))) == 2
 

@@ -169,7 +169,7 @@ def _read(path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in a dozen ways, IndexError among them
         raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
-                         f"not executed ({error!s:.200})") from None
+                         f"not executed ({type(error).__name__})") from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
     return weights

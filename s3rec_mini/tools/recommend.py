@@ -54,7 +54,7 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
         raise ValueError("the model's scores are not finite: its training diverged")
     unseen = int((scores > -torch.inf).sum())
     if not is_a(int, k) or not 1 <= k <= unseen:
-        raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k}")
+        raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k!r}")
     best = scores.topk(int(k))
     found = best.indices.tolist()
     return pd.DataFrame({"item": [key_of(item, data) for item in found],

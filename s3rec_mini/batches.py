@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .tools import streams
+from .tools.checks import as_ids
 
 __all__ = ["FinetuneBatch", "PretrainBatch", "Unseen", "by_length", "cut_segments",
            "finetuning_batches", "left_padded", "mask_items", "prefixes", "pretraining_batches"]
@@ -42,13 +43,11 @@ class _Batch:
         return [f.name for f in fields(self) if not f.name.endswith("positions")]
 
     def __post_init__(self):
-        shape = tuple(self.items.shape)
         for name in self._sequences():
-            tensor = getattr(self, name)
-            if tensor.dtype != torch.int64:
-                raise TypeError(f"{name} must be torch.int64, not {tensor.dtype}")
-            if tensor.dim() != 2 or tuple(tensor.shape) != shape:
-                raise ValueError(f"{name} must be (B, L) = {shape} like items, "
+            tensor = as_ids(name, getattr(self, name))
+            object.__setattr__(self, name, tensor)
+            if tensor.dim() != 2 or tensor.shape != self.items.shape:
+                raise ValueError(f"{name} must be (B, L) = {tuple(self.items.shape)} like items, "
                                  f"not {tuple(tensor.shape)}")
         missing = [f.name for f in fields(self) if getattr(self, f.name) is None]
         places = self._places() if missing else {}  # on a GPU this would wait for it
@@ -63,7 +62,7 @@ class PretrainBatch(_Batch):
     Parameters
     ----------
     items : Tensor
-        Item ids, left-padded with 0. A tensor of another type or shape than this one is refused.
+        Item ids, left-padded with 0. What holds no whole numbers of this shape is refused.
     masked_items : Tensor
         `items` with some replaced by the mask id, the last one always.
     negative_items : Tensor

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tools.checks import check_item_ids
+from .tools.checks import as_ids, checked_ids
 from .tools.dropout import Dropout
-from .tools.files import load_weights, read_tensors, write_tensors
+from .tools.files import expected, load_weights, read_tensors, write_tensors
 from .tools.settings import Settings, setting
 from .tools.vocabulary import Vocabulary, check_fit
 
@@ -25,14 +25,14 @@ __all__ = ["Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys"]
 class ModelConfig(Settings):
     """Sizes of the model; by default the paper's (section 5.1.4), else the released code's."""
 
-    num_items: int = setting(text="Items have ids 1…num_items.", least=2)
-    num_attributes: int = setting(text="Attributes have ids 1…num_attributes.", least=0)
+    num_items: int = setting(text="Items have ids 1…num_items.", least=2, most=10**9)
+    num_attributes: int = setting(text="Attributes have ids 1…num_attributes.", least=0, most=10**9)
     hidden_size: int = setting(64, "Width H of embeddings and states, a multiple of num_heads.",
-                               least=1)
-    num_layers: int = setting(2, "Blocks of the encoder.", least=1)
+                               least=1, most=10**5)
+    num_layers: int = setting(2, "Blocks of the encoder.", least=1, most=100)
     num_heads: int = setting(2, "Attention heads a block.", least=1)
     max_length: int = setting(50, "Learned positions; longer histories keep their newest items.",
-                              least=1)
+                              least=1, most=10**6)
     dropout: float = setting(0.5, "Probability, in steps of 1/256 on a CPU.", least=0, below=1)
 
     def __post_init__(self):
@@ -166,7 +166,7 @@ class S3Rec(nn.Module):
         Parameters
         ----------
         item_ids : Tensor
-            (B, L) int64 or int32 ids in 0…num_items + 1, padded on the left with 0, 1 <= L <=
+            (B, L) whole ids in 0…num_items + 1, an array too, padded on the left with 0, 1 <= L <=
             max_length; what is not so is refused (on a GPU, which would have to be waited for, only
             what its shape and type tell).
         causal, return_attention : bool
@@ -177,7 +177,7 @@ class S3Rec(nn.Module):
         Tensor or (Tensor, Tensor)
             States (B, L, H), which mean nothing where padded; weights (layers, B, heads, L, L).
         """
-        check_item_ids(self, item_ids)
+        item_ids = checked_ids(self, item_ids, causal=causal, return_attention=return_attention)
         states = self.embed(item_ids, self.newest_positions(item_ids.shape[1]))  # (B, L, H)
         visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
         attention = []
@@ -201,23 +201,24 @@ class S3Rec(nn.Module):
         (B, K), or without candidates (B, num_items + 2), where the columns of padding and mask mean
         nothing.
         """
+        states = states.to(self.item_embedding.weight.dtype)
         if candidates is None:
             return states @ self.item_embedding.weight.T
+        candidates = as_ids("candidates", candidates, self.device)
         return torch.einsum("bh,bkh->bk", states, self.item_embedding(candidates))
 
     def save(self, path, dtype: torch.dtype | None = None, data=None) -> None:
         """Write weights, config and vocabulary to the safetensors file `path`.
 
-        All of it or nothing (OSError). With `dtype` the weights are stored in that type: float16
-        halves the file. `data` names the items of a model that was trained by other means than
-        `pretrain` and `finetune`.
+        All of it or nothing (OSError). With `dtype`, a type of float, the weights are stored in it:
+        float16 halves the file. ValueError if they are not finite in it. `data` names the items of
+        a model that was trained by other means than `pretrain` and `finetune`.
         """
         if data is not None:
             check_fit(self, data)
         vocabulary = data.vocabulary if data is not None else self.vocabulary
-        tensors = {name: value.to(dtype or value.dtype)
-                   for name, value in self.state_dict().items()}
-        write_tensors(path, tensors, {"config": asdict(self.config), "vocabulary": vocabulary})
+        metadata = {"config": asdict(self.config), "vocabulary": vocabulary}
+        write_tensors(path, self.state_dict(), metadata, dtype)
 
     @classmethod
     def load(cls, path) -> "S3Rec":
@@ -227,10 +228,10 @@ class S3Rec(nn.Module):
         Of one that does not name its items a warning says so.
         """
         tensors, metadata = read_tensors(path)
-        try:
-            model = cls(ModelConfig.from_saved(metadata["config"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} holds no valid model config ({error})") from None
+        with expected(f"{path} holds no valid model config"), torch.device("meta"):
+            claimed = cls(ModelConfig.from_saved(metadata["config"]))
+        load_weights(claimed, tensors, path)  # before it takes any memory: a small file may lie
+        model = cls(claimed.config)
         load_weights(model, tensors, path)
         model.vocabulary = Vocabulary.from_saved(metadata.get("vocabulary"), model.config, path)
         return model.eval()

@@ -136,7 +136,7 @@ def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,
             optimizer.step()
             optimizer.zero_grad()
             epoch.add(losses | {"loss": total}, part, batch)
-        history.append(epoch.record(epoch.means()))
+        history.append(epoch.record(epoch.means(stage)))
         run.save(model, optimizer, history)
     model.eval()
     return history
@@ -184,7 +184,7 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
             optimizer.step()
             optimizer.zero_grad()
             epoch.add({"loss": loss}, part, batch)
-        means = epoch.means()
+        means = epoch.means(stage)
         metrics = metrics_from_ranks(ranks_among(model, *data.held_out("validation"), candidates))
         history.append(epoch.record(means, validation=devices.of_first_process(metrics)))
         if _epochs_since_best(history) == 0:

@@ -115,7 +115,7 @@ class Bomb:
 def wheel(tmp_path_factory):
     """Build the wheel from a copy of the files it is made of, as an sdist would hold them."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "s3rec_command.py"):
         shutil.copy(ROOT / name, source)
     unwanted = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
     for folder in ("s3rec_mini", "tests", "book"):
@@ -150,7 +150,8 @@ def on_colab(tmp_path, wheel, monkeypatch):
         ).execute()
         package, _ = wheel.name.split("-py3-")
         assert names(theirs) == before[0]  # torch, numpy and the rest, at their versions
-        assert names(added) - before[1] == {"s3rec_mini", f"{package}.dist-info"}
+        assert names(added) - before[1] == {
+            "s3rec_mini", "s3rec_command.py", f"{package}.dist-info"}
 
     return execute
 

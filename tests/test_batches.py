@@ -486,10 +486,10 @@ def test_tensors_that_make_no_batch_are_refused_by_name(kind, count):
     names = [field.name for field in fields(kind)][:count]
     kind(*matrices(count))
     for number, name in enumerate(names):
-        with pytest.raises(TypeError, match=f"{name} must be torch.int64, not torch.float32"):
+        with pytest.raises(TypeError, match=f"{name} must be whole numbers.*not torch.float32"):
             kind(*matrices(count, **{f"n{number}": torch.ones(2, 3)}))
-        with pytest.raises(TypeError, match=f"{name} must be torch.int64, not torch.int32"):
-            kind(*matrices(count, **{f"n{number}": torch.ones(2, 3, dtype=torch.int32)}))
+        with pytest.raises(TypeError, match=f"{name} must be whole numbers.*not bool"):
+            kind(*matrices(count, **{f"n{number}": np.ones((2, 3), dtype=bool)}))
         if number:
             for shape in [(2, 4), (3, 3), (6,), (1, 2, 3)]:
                 wrong = torch.ones(*shape, dtype=torch.int64)
@@ -497,3 +497,13 @@ def test_tensors_that_make_no_batch_are_refused_by_name(kind, count):
                     kind(*matrices(count, **{f"n{number}": wrong}))
     with pytest.raises(ValueError, match=r"items must be \(B, L\)"):
         kind(*[torch.ones(3, dtype=torch.int64)] * count)
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.int32, np.uint8, torch.int32, torch.uint8])
+@pytest.mark.parametrize("kind, count", [(PretrainBatch, 6), (FinetuneBatch, 3)])
+def test_whole_numbers_of_any_kind_make_a_batch(kind, count, whole):
+    expected = kind(*matrices(count))
+    given = [each.to(whole) if isinstance(whole, torch.dtype) else each.numpy().astype(whole)
+             for each in matrices(count)]
+    for one, other in zip(vars(kind(*given)).values(), vars(expected).values(), strict=True):
+        assert one.dtype == torch.int64 and one.equal(other)

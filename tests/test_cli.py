@@ -4,9 +4,11 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import util
 from pathlib import Path
@@ -37,7 +39,7 @@ from s3rec_mini import (
     recommend,
     training,
 )
-from s3rec_mini.tools import cli, experiments
+from s3rec_mini.tools import cli, experiments, sources
 from s3rec_mini.tools.readers import Reading
 from s3rec_mini.tools.settings import Settings, setting
 
@@ -890,11 +892,191 @@ def test_an_output_that_cannot_be_written_is_found_out_before_training(
     (tmp_path / "file").write_text("in the way")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("file")
-    for option in ("--output", "--results"):
+    for option in ("--output", "--results", "--checkpoint"):
         for path in (tmp_path / "file" / "x", tmp_path / "pipe", tmp_path / "link", tmp_path):
+            if option == "--checkpoint" and path == tmp_path:
+                continue  # a folder is what it takes
             failed = s3rec("pretrain", files.csv, *files.attributes, option, path)
-            assert failed.code == 1 and "file" in failed.err and "Traceback" not in failed.err
+            assert failed.code == 1 and "cannot write" in failed.err and failed.err.count("\n") == 1
     assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+# What a command spares
+
+
+@pytest.fixture
+def own(files, tmp_path, monkeypatch):
+    """A folder with copies of a user's files, from where commands are called."""
+    monkeypatch.chdir(tmp_path)
+    for path in (files.csv, files.attributes[1], files.weights):
+        shutil.copy(path, tmp_path)
+    histories, targets = files.data.held_out("test")
+    negatives = s3rec_mini.sample_negatives(histories, targets, files.data.num_items, 9)
+    np.savetxt("sample.txt", np.column_stack([np.arange(1, 61), negatives]), fmt="%d")
+    (tmp_path / "here").symlink_to(tmp_path)
+    (tmp_path / "old").mkdir()
+    pretrain(new_model(files.data, 0, **SIZES), files.data,
+             PretrainConfig(epochs=1, prefixes_per_user=1), "old")
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("command, complaint", [
+    ("pretrain films.csv --attributes genres.csv --output films.csv", "--output .* films.csv"),
+    ("pretrain films.csv --attributes genres.csv --output ./films.csv", "--output .* films.csv"),
+    ("pretrain here/films.csv --attributes genres.csv --output films.csv", "--output"),
+    ("pretrain films.csv --attributes genres.csv --output here/here/films.csv", "--output"),
+    ("pretrain films.csv --attributes genres.csv --output genres.csv", "--output .* genres.csv"),
+    ("pretrain films.csv --attributes genres.csv --results films.csv", "--results .* films.csv"),
+    ("pretrain films.csv --attributes genres.csv --results genres.csv", "--results"),
+    ("pretrain films.csv --attributes genres.csv --output a --results a", "--output .* over a,"),
+    ("pretrain films.csv --attributes genres.csv --output a --results here/a", "--output"),
+    ("pretrain films.csv --attributes genres.csv --output a --results a/b.json", "--output"),
+    ("pretrain films.csv --attributes genres.csv --output a/b --results a", "--results"),
+    ("pretrain films.csv --attributes genres.csv --output ck --checkpoint ck", "--output"),
+    ("pretrain films.csv --attributes genres.csv --output ck/pretrain.safetensors --checkpoint ck",
+     "--output .*ck/pretrain.safetensors"),
+    ("pretrain films.csv --attributes genres.csv --results ck/pretrain.safetensors --checkpoint ck",
+     "--results"),
+    ("pretrain films.csv --attributes genres.csv --output old/pretrain.safetensors", "--output"),
+    ("finetune films.csv --attributes genres.csv --output old/pretrain.safetensors", "--output"),
+    ("finetune films.csv --attributes genres.csv --results old/pretrain.safetensors", "--results"),
+    ("finetune films.csv --attributes genres.csv --weights model.safetensors --output "
+     "model.safetensors", "--output .*model.safetensors"),
+    ("finetune films.csv --attributes genres.csv --negatives sample.txt --output sample.txt",
+     "--output"),
+    ("finetune films.csv --attributes genres.csv --negatives sample.txt --results sample.txt",
+     "--results"),
+    ("evaluate films.csv model.safetensors --attributes genres.csv --results films.csv",
+     "--results"),
+    ("evaluate films.csv model.safetensors --attributes genres.csv --results model.safetensors",
+     "--results"),
+    ("evaluate films.csv model.safetensors --attributes genres.csv --results genres.csv",
+     "--results"),
+    ("evaluate films.csv model.safetensors --negatives sample.txt --results sample.txt",
+     "--results"),
+    ("evaluate films.csv model.safetensors --results old/pretrain.safetensors", "--results"),
+])
+def test_no_command_writes_over_what_it_reads_or_writes_otherwise(
+        s3rec, own, monkeypatch, command, complaint):
+    for reading in ("open_dataset", "new_model"):  # whoever begins fails
+        monkeypatch.setattr(cli, reading, None, raising=False)
+    before = contents(own)
+    refused = s3rec(*command.split())
+    assert refused.code == 1 and re.match(f"s3rec: {complaint}.*: choose another\n", refused.err)
+    assert contents(own) == before
+
+
+@pytest.mark.parametrize("command", [
+    "pretrain nosuch --output deep/er/x", "pretrain nosuch --results deep/er/x",
+    "pretrain nosuch --checkpoint deep", "finetune films.csv --weights nosuch --output deep/x",
+    "evaluate nosuch.csv model.safetensors --results deep/x",
+    "pretrain films.csv --output deep/x", "finetune films.csv --negatives nosuch --output deep/x"])
+def test_a_command_that_fails_before_it_writes_has_made_no_folder(s3rec, own, command):
+    before = sorted(own.rglob("*"))
+    assert s3rec(*command.split()).code == 1
+    assert sorted(own.rglob("*")) == before
+
+
+def test_an_old_model_old_results_and_the_runs_own_checkpoint_are_written_over(s3rec, files, own):
+    (own / "r.json").write_text("old")
+    shutil.copy("model.safetensors", "old.safetensors")
+    for epochs in (1, 2):
+        done = s3rec("finetune", "films.csv", *files.attributes, "--weights", "model.safetensors",
+                     "--epochs", epochs, "--output", "old.safetensors", "--results", "r.json",
+                     "--checkpoint", "old")  # that of the other stage lies there too
+        assert done.code == 0, done.err
+        assert json.loads((own / "r.json").read_text())["finetuning"]["epochs"] == epochs
+    assert sorted(path.name for path in (own / "old").iterdir()) == [
+        "finetune.safetensors", "pretrain.safetensors"]
+
+
+def test_an_error_after_the_model_was_written_says_nothing_of_the_model(s3rec, files, tmp_path):
+    done = s3rec("evaluate", files.csv, files.weights, *files.attributes, "--results",
+                 "/proc/self/r.json" if os.path.isdir("/proc/self") else tmp_path)
+    assert done.code == 1 and "cannot write" in done.err and "nothing was changed" not in done.err
+
+
+def test_a_smoke_run_deletes_nothing(s3rec, files, own, monkeypatch):
+    small = replace(files.data, name="small")
+    monkeypatch.setattr(cli, "load_dataset", lambda name: (
+        small if name == "small" else sources.load_dataset(name)))
+    smoke = ["reproduce", "small", "--smoke", "--runs", ".", "--prefixes-per-user", 1, *SMALL]
+    (own / "smoke").mkdir()
+    (own / "smoke" / "thesis.txt").write_text("precious")
+    before = contents(own)
+    (own / "smoke-2").symlink_to("nowhere")
+    assert s3rec("reproduce", "nosuch", *smoke[2:]).code != 0 and contents(own) == before
+    for folder in ("smoke-3", "smoke-4"):
+        assert s3rec(*smoke).code == 0
+        assert len(list((own / folder / "results" / "small").glob("*.json"))) == 2
+    after = contents(own)
+    assert {path: after[path] for path in before} == before
+    assert (own / "smoke-2").is_symlink() and not (own / "nowhere").exists()
+
+
+def test_reproduce_with_negatives_after_a_run_without_them_is_refused(reproduce, s3rec, files,
+                                                                      tmp_path):
+    path = reproduce("--seeds", 1)["scratch-pairwise-seed0"]
+    before = path.read_bytes()
+    negatives = s3rec_mini.sample_negatives(*files.data.held_out("test"), files.data.num_items, 9)
+    np.savetxt(tmp_path / "sample.txt", np.column_stack([np.arange(1, 61), negatives]), fmt="%d")
+    again = ["reproduce", "small", "--pretraining-epochs", 1, "--prefixes-per-user", 1, "--epochs",
+             2, "--folder", tmp_path / "results", "--runs", tmp_path / "runs", "--seeds", 1]
+    refused = s3rec(*again, "--negatives", tmp_path / "sample.txt")
+    assert refused.code == 1 and "not run again" not in refused.err
+    assert "with the negatives 99 drawn, seed 0, not sample.txt" in refused.err
+    assert path.read_bytes() == before
+    for mangled in ({"dataset": "small"}, json.loads(before) | {"negatives": None}):
+        path.write_text(json.dumps(mangled))
+        refused = s3rec(*again)
+        assert refused.code == 1 and refused.err.count("\n") == 1 and str(path) in refused.err
+
+
+# Ctrl-C
+
+COMMAND = "import sys, s3rec_command; sys.argv[0] = 's3rec'; s3rec_command.main()"
+
+
+def started(*arguments, path=()):
+    """Start the command that is installed in a process of its own."""
+    root = str(Path(s3rec_mini.__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *map(str, arguments)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), root])})
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path):
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\n"
+                                       "time.sleep(600)\n")
+    process = started("--help", path=[tmp_path])
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate() == ("", "s3rec: interrupted\n") and process.returncode == 130
+
+
+def test_ctrl_c_while_it_trains_is_one_line_and_the_run_goes_on(files, tmp_path):
+    train = ["pretrain", files.csv, *files.attributes, *SMALL, "--prefixes-per-user", 1,
+             "--output", tmp_path / "p", "--checkpoint", tmp_path / "ck", "--epochs"]
+    process = started(*train, 10**6)
+    while not (tmp_path / "ck" / "pretrain.safetensors").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130 and out == "" and "Traceback" not in err
+    assert err.splitlines()[-1] == "s3rec: interrupted"
+    assert [path.name for path in tmp_path.rglob("*")] == ["ck", "pretrain.safetensors"]
+
+
+def test_a_process_that_is_to_ignore_ctrl_c_goes_on_doing_so():
+    code = (f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\ntry:\n    {COMMAND}\n"
+            "finally:\n    print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)")
+    assert in_a_process(code, "--help").stdout.endswith("True\n")
 
 
 # Bad input

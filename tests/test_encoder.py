@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from torch import nn
 import s3rec_mini as s3
 from s3rec_mini import encoder
 from s3rec_mini.encoder import ModelConfig, S3Rec
-from s3rec_mini.tools import files
+from s3rec_mini.tools import fast, files
 from s3rec_mini.tools.dropout import Dropout
 from s3rec_mini.tools.fast import item_states, newest_states, packed
 from s3rec_mini.tools.files import load_weights
@@ -332,8 +334,8 @@ def test_integers_of_32_bits_do_as_well():
 
 
 @pytest.mark.parametrize("items, error, message", [
-    (torch.ones(2, 3), TypeError, "must be int64 or int32, not torch.float32"),
-    (torch.ones(2, 3, dtype=torch.bool), TypeError, "must be int64 or int32, not torch.bool"),
+    (torch.ones(2, 3), TypeError, "must be whole numbers, .*not torch.float32"),
+    (torch.ones(2, 3, dtype=torch.bool), TypeError, "must be whole numbers, .*not torch.bool"),
     (torch.ones(3, dtype=torch.int64), ValueError, r"must be \(B, L\).*not \(3,\)"),
     (torch.ones(1, 2, 3, dtype=torch.int64), ValueError, r"must be \(B, L\).*not \(1, 2, 3\)"),
     (torch.ones(2, 0, dtype=torch.int64), ValueError, r"1 <= L <= 6.*not \(2, 0\)"),
@@ -349,10 +351,53 @@ def test_items_that_do_not_fit_are_refused_with_one_clear_message(items, error, 
         make_model(max_length=6)(items)
 
 
+@pytest.mark.parametrize("ids", [
+    [[3, 1, 4]], np.array([[3, 1, 4]]), np.array([[3, 1, 4]], dtype=np.uint16),
+    pd.DataFrame([[3, 1, 4]]), torch.tensor([[3, 1, 4]], dtype=torch.int16)])
+def test_ids_may_come_in_whatever_holds_whole_numbers(ids):
+    model, expected = make_model(), torch.tensor([[3, 1, 4]])
+    states = model(expected)
+    assert model(ids).equal(states)
+    assert model.score(states[:, -1], ids).equal(model.score(states[:, -1], expected))
+
+
+@pytest.mark.parametrize("ids", [np.array([[3.0, 1.0]]), [["3", "1"]], [[3, None]],
+                                 np.array([[True, True]]), pd.DataFrame([["a", "b"]])])
+def test_what_holds_no_whole_numbers_is_refused_wherever_ids_are_taken(ids):
+    model = make_model()
+    for take in (model, lambda ids: model.score(torch.ones(1, 8), ids)):
+        with pytest.raises(TypeError, match=r"must be whole numbers, such as torch\.int64, not"):
+            take(ids)
+
+
+@pytest.mark.parametrize("flag", ["False", "no", 0, None])
+@pytest.mark.parametrize("name", ["causal", "return_attention"])
+def test_a_flag_is_a_bool(name, flag):
+    model = make_model()
+    with pytest.raises(ValueError, match=f"{name} must be True or False, not {flag!r}"):
+        model(torch.tensor([[1, 2]]), **{name: flag})
+    if name == "causal":
+        for read in (fast.newest_states, lambda *rest, **more: fast.item_states(
+                *rest, torch.tensor([0, 1]), **more)):
+            with pytest.raises(ValueError, match="causal must be True or False"):
+                read(model, torch.tensor([[1, 2]]), causal=flag)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_any_type_of_float_scores_states_of_any_other(kind):
+    plain = make_model(hidden_size=4)
+    model, items = make_model(hidden_size=4).to(kind), torch.tensor([[3, 1, 4]])
+    for states in (model(items)[:, -1], plain(items)[:, -1]):
+        expected = plain.score(plain(items)[:, -1])
+        torch.testing.assert_close(model.score(states).double(), expected, atol=0.1, rtol=0.1)
+        assert model.score(states, items).dtype == kind
+
+
 @pytest.mark.parametrize("field, value", [
     ("num_items", 1), ("num_items", 5.0), ("num_items", "5"), ("num_attributes", -1),
     ("hidden_size", 0), ("num_layers", 0), ("num_heads", 0), ("max_length", 0), ("dropout", 1.0),
     ("dropout", -0.1), ("dropout", float("nan")), ("hidden_size", None), ("dropout", "half"),
+    ("num_items", 10**30), ("hidden_size", 2**40), ("num_layers", 10**9), ("num_heads", True),
 ])
 def test_a_size_out_of_range_is_named(field, value):
     with pytest.raises(ValueError, match=rf"{field} must .*{value!r}"):
@@ -483,6 +528,71 @@ def test_weights_of_other_sizes_are_refused_and_the_first_is_named(saved):
     assert all(value.equal(before[name]) for name, value in model.state_dict().items())
 
 
+def with_config(path, other, **changes):
+    """Write the tensors of a model file beside a config with other sizes, as `save` would."""
+    tensors, metadata = encoder.read_tensors(path)
+    encoder.write_tensors(other, tensors, {"config": metadata["config"] | changes})
+    return other
+
+
+@pytest.mark.parametrize("claim", [
+    dict(num_items=10**9), dict(num_attributes=10**9), dict(max_length=10**6, hidden_size=10**5),
+    dict(num_layers=100), dict(hidden_size=10**5), dict(num_items=13)])
+def test_a_small_file_that_claims_much_is_refused_before_it_takes_any_memory(
+        saved, claim, monkeypatch):
+    _, path = saved
+    large = with_config(path, path.with_name("large.safetensors"), **claim)
+    taken = []
+    monkeypatch.setattr(encoder.nn.init, "normal_", lambda weight, **_: taken.append(weight.device))
+    with pytest.raises(ValueError, match=r"large\.safetensors does not fit the model: \d+ tensors"):
+        S3Rec.load(large)
+    assert {device.type for device in taken} == {"meta"}
+
+
+@pytest.mark.parametrize("claim", [
+    dict(num_items=10**30), dict(num_layers=10**9), dict(dropout="")])
+def test_a_file_that_claims_what_no_model_has_is_refused_in_words(saved, claim):
+    _, path = saved
+    with pytest.raises(ValueError, match=rf"no valid model config.*{next(iter(claim))} must be"):
+        S3Rec.load(with_config(path, path, **claim))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_a_file_whose_tensors_are_no_floats_is_refused(saved, kind):
+    _, path = saved
+    tensors, metadata = encoder.read_tensors(path)
+    tensors["aap_head.bias"] = tensors["aap_head.bias"].to(kind)
+    encoder.write_tensors(path, tensors, metadata)
+    with pytest.raises(ValueError, match=f"first is aap_head.bias, {kind} there"):
+        S3Rec.load(path)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.complex64, torch.float8_e5m2,
+                                  "float16", np.float16])
+def test_weights_are_saved_in_a_type_of_float_alone(saved, kind):
+    model, path = saved
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"dtype must be a type of float, such as torch\.float16"):
+        model.save(path, dtype=kind)
+    assert path.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_or_too_large_for_a_type_are_not_saved(saved):
+    model, path = saved
+    before = path.read_bytes()
+    with torch.no_grad():
+        model.mip_head.bias[1] = 70000
+    with pytest.raises(ValueError, match=r"weights are not finite in torch\.float16"):
+        model.save(path, torch.float16)
+    model.save(path.with_name("wide"), torch.bfloat16)
+    for wrong in (torch.nan, torch.inf):
+        with torch.no_grad():
+            model.mip_head.bias[1] = wrong
+        with pytest.raises(ValueError, match="weights are not finite in their type"):
+            model.save(path)
+    assert path.read_bytes() == before
+
+
 def test_loading_a_pickle_never_executes_it(tmp_path):
     sign, path = tmp_path / "executed", tmp_path / "model.safetensors"
     for write in (lambda: path.write_bytes(pickle.dumps(Bomb(sign))),
@@ -507,7 +617,7 @@ def test_a_full_disk_leaves_the_old_file_as_it_was_and_no_other(saved, monkeypat
     with full_disk(), pytest.raises(OSError, match=r"cannot write .*model\.safetensors.*has room"):
         other.save(path)
     monkeypatch.setattr(files.Path, "write_bytes", no_room)
-    with pytest.raises(OSError, match=r"No space left on device.*nothing was changed"):
+    with pytest.raises(OSError, match=r"No space left on device.*the file is as it was"):
         other.save(path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["model.safetensors"]

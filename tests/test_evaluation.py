@@ -456,6 +456,50 @@ def test_ranks_must_be_a_list_of_numbers_from_one(ranks):
         per_user_metrics(np.array(ranks))
 
 
+@pytest.mark.parametrize("k", [True, 2.0, "2", None])
+def test_k_must_be_a_whole_number_and_may_be_numpys(films, film_model, k):
+    with pytest.raises(ValueError, match=f"k must lie in 1…3495, .*not {k!r}"):
+        recommend(film_model, films, ["Toy Story (1995)"], k)
+    assert len(recommend(film_model, films, ["Toy Story (1995)"], np.int64(2))) == 2
+
+
+@pytest.mark.parametrize("given", [np.array([3, 7]), (3, 7), np.array([3, 7], np.uint8)])
+def test_a_history_may_come_in_whatever_holds_ids(films, film_model, given):
+    assert recommend(film_model, films, given).equals(recommend(film_model, films, [3, 7]))
+
+
+@pytest.mark.parametrize("score", [torch.nan, torch.inf])
+@pytest.mark.parametrize("item", [5, 3496])
+def test_a_diverged_model_recommends_nothing(films, film_model, score, item):
+    class Diverged(Table):
+        def score(self, states, candidates=None):
+            scores = super().score(states, candidates)
+            scores[:, item] = score
+            return scores
+
+    with pytest.raises(ValueError, match="scores are not finite: its training diverged"):
+        recommend(Diverged(3496), films, [1, 2])
+    excluded = Diverged(3496)
+    excluded.score = lambda states: Table.score(excluded, states).index_fill_(
+        1, torch.tensor([item]), -torch.inf)  # which is no divergence
+    assert item not in recommend(excluded, films, [1, 2], 3493)["item"].to_numpy()
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_any_type_of_float_is_measured_and_recommends(kind):
+    data = random_dataset(np.random.default_rng(0))
+    model, plain = s3rec(data).to(kind), s3rec(data)
+    for protocol in ("full", "sampled"):
+        found, expected = (evaluate(each, data, "test", protocol, 5)["MRR"]
+                           for each in (model, plain))
+        assert found == pytest.approx(expected, abs=0.1)
+    top = recommend(model, data, [1, 2], 28)
+    assert top["score"].dtype == np.float32 and top["score"].is_monotonic_decreasing
+    expected = recommend(plain, data, [1, 2], 28).set_index("item")["score"]
+    assert top.set_index("item")["score"].to_dict() == pytest.approx(
+        expected.to_dict(), abs=0.02 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_negatives_are_an_error_and_not_a_perfect_score(count):
     data = random_dataset(np.random.default_rng(0))

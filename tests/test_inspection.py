@@ -323,3 +323,23 @@ def test_vectors_that_cannot_be_probed_are_an_error(spoil, complaint):
     vectors, table = planted()
     with pytest.raises(ValueError, match=complaint):
         probe_attributes(spoil(vectors), table)
+
+
+# Numbers and flags of other kinds
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_any_type_of_float_can_be_looked_into(model, kind):
+    data, _ = planted_structure(num_users=30, num_groups=4, items_per_group=5)
+    model = S3Rec(ModelConfig.for_dataset(data, hidden_size=8, max_length=6)).to(kind)
+    maps = attention_maps(model, ITEMS)
+    assert maps.dtype == torch.float32
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 5), atol=0.02, rtol=0)
+    assert attention_by_distance(model, data.sequences, 3)["weight"].between(0, 1).all()
+    assert nearest_items(model, data, 3)["cosine"].between(-1.01, 1.01).all()
+    assert project_embeddings(model.item_vectors).shape == (20, 2)
+
+
+def test_the_text_false_is_no_flag(model):
+    with pytest.raises(ValueError, match="causal must be True or False, not 'False'"):
+        attention_maps(model, ITEMS, causal="False")

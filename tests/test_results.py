@@ -174,12 +174,26 @@ def test_collect_leaves_what_is_no_results_file_and_a_full_disk_harms_nothing(
     with full_disk(room=500), pytest.raises(OSError, match=r"cannot write .*mine\.jsonl"):
         collect(tmp_path / "results", shipped)
     assert everything(shipped) == before
-    for text in ("{", "[]", '{"growth": 1}'):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=r"b-seed0\.json is no results file"):
+    for text in (b"{", b"[]", b'{"growth": 1}', b"", b"null", b"7", b'"dataset"', b"\xff"):
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match=r"b-seed0\.json is no results file: move it away"):
             collect(tmp_path / "results", shipped)
     with pytest.raises(ValueError, match="no results file below"):
         collect(tmp_path / "nowhere", shipped)
+    assert everything(shipped) == before
+
+
+@pytest.mark.parametrize("line", [
+    "{", "[]", "null", '{"dataset": "mine"}', "<<<<<<< HEAD", "\x00"])
+def test_a_file_of_results_with_a_line_that_is_no_run_is_named(shipped, written, tmp_path, line):
+    written("mine", "a-seed0", value=1)
+    collect(tmp_path / "results", shipped)
+    with (shipped / "mine.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    before = everything(shipped)
+    for read in (lambda: collect(tmp_path / "results", shipped), lambda: s3.load_results("mine")):
+        with pytest.raises(ValueError, match=r"mine\.jsonl is no file of results, or it is dam"):
+            read()
     assert everything(shipped) == before
 
 

@@ -1,6 +1,8 @@
 """A setting is one field: what it checks, what it documents, how saved ones are compared."""
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -45,6 +47,11 @@ def test_every_setting_stands_in_the_docstring_with_its_default_and_its_range():
     (dict(way=None), "way must be one of"),
     (dict(leaky="no"), "leaky must be True or False, not 'no'"),
     (dict(leaky=0), "leaky must be True or False, not 0"),
+    (dict(leaky="False"), "leaky must be True or False, not 'False'"),
+    (dict(leaky=None), "leaky must be True or False, not None"),
+    (dict(each=True), "each must be a whole number of at least 1 or None, not True"),
+    (dict(leaky=np.True_), "leaky must be True or False"),
+    (dict(rate=np.True_), "rate must be a number"),
     (dict(parts=[1]), r"parts must be a dict, not \[1\]"),
 ])
 def test_a_value_out_of_range_is_refused_in_words(given, complaint):
@@ -53,10 +60,21 @@ def test_a_value_out_of_range_is_refused_in_words(given, complaint):
 
 
 def test_numpys_numbers_are_numbers_and_kept_as_pythons_own():
-    example = Example(np.int64(3), rate=np.float64(0.25), each=np.int32(4))
+    example = Example(np.int64(3), rate=np.float64(0.25), each=np.int32(4),
+                      parts={"b": np.float32(0.5), "c": np.int64(2), "d": Fraction(1, 4)})
     assert (example.size, example.rate, example.each) == (3, 0.25, 4)
     assert type(example.size) is type(example.each) is int
     assert type(example.rate) is float
+    assert json.loads(json.dumps(asdict(example)))["parts"] == dict(b=0.5, c=2.0, d=0.25)
+
+
+@pytest.mark.parametrize("text", ["False", "no", "", "0", b"", None, 0, 1])
+@pytest.mark.parametrize("config, leak", [(PretrainConfig, "held_out_segments"),
+                                          (FinetuneConfig, "held_out_negatives")])
+def test_no_text_and_no_number_switches_a_leak_on_or_off(config, leak, text):
+    with pytest.raises(ValueError, match=f"{leak} must be True or False, not "):
+        config(**{leak: text})
+    assert not getattr(config(), leak) and getattr(config(**{leak: True}), leak) is True
 
 
 def test_each_config_has_its_own_copy_of_a_default_dict():

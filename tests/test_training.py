@@ -577,7 +577,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(stage, tmp_pa
 def test_a_full_disk_is_an_error_and_leaves_the_checkpoint_of_before(stage, tmp_path):
     run(stage, tmp_path, epochs=1)
     before = checkpoint_file(stage, tmp_path).read_bytes()
-    with full_disk(), pytest.raises(OSError, match=r"cannot write.*room; nothing was changed"):
+    with full_disk(), pytest.raises(OSError, match=r"cannot write.*room; the file is as it was"):
         run(stage, tmp_path, epochs=3)
     assert checkpoint_file(stage, tmp_path).read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
@@ -597,12 +597,12 @@ def test_a_checkpoint_made_with_other_validation_negatives_is_refused(tmp_path):
 
 @BOTH
 def test_a_loss_that_diverges_is_an_error_that_says_what_to_do(stage):
-    with pytest.raises(ValueError, match="lower learning_rate"):
+    with pytest.raises(ValueError, match="lower the learning rate"):
         run(stage, epochs=3, learning_rate=1e6)
     model = fresh_model(planted())
     with torch.no_grad():
         model.item_embedding.weight[3] = torch.nan
-    with pytest.raises(ValueError, match=r"loss became nan.*lower learning_rate"):
+    with pytest.raises(ValueError, match=r"loss became nan .*lower the learning rate"):
         run(stage, model=model, epochs=1)
 
 
@@ -625,7 +625,121 @@ def test_an_epoch_that_diverged_is_not_saved(stage, tmp_path, monkeypatch):
     assert checkpoint_file(stage, tmp_path).read_bytes() == before
 
 
+def last_step_explodes(monkeypatch, stage, epoch):
+    """Let a rate of 1e308 be that of the last step of an epoch alone, whose loss knows nothing."""
+    name, count = STAGES[stage][2], [0]
+    batches = getattr(training, name)
+
+    def whole(*args, **options):
+        count[0] += 1
+        yield next(batches(*args, **options))
+
+    monkeypatch.setattr(training, name, whole)
+    prepared = devices.prepared
+
+    def armed(*arguments):
+        trained, optimizer = prepared(*arguments)
+        step = optimizer.step
+
+        def explode():
+            if count[0] == epoch:
+                optimizer.param_groups[0]["lr"] = 1e308
+            step()
+
+        optimizer.step = explode
+        return trained, optimizer
+
+    monkeypatch.setattr(devices, "prepared", armed)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@BOTH
+def test_weights_that_the_last_step_made_infinite_are_neither_returned_nor_saved(
+        stage, epoch, tmp_path, monkeypatch):
+    last_step_explodes(monkeypatch, stage, epoch)
+    with pytest.raises(ValueError, match=r"or a weight infinite: lower the learning rate; a .*"
+                                         r"still holds the epoch before"):
+        run(stage, tmp_path, epochs=3)
+    if epoch == 1:
+        assert not list(tmp_path.iterdir())
+    else:
+        tensors, saved = encoder.read_tensors(checkpoint_file(stage, tmp_path))
+        assert len(saved["history"]) == 1
+        assert all(value.isfinite().all() for value in tensors.values())
+
+
+@BOTH
+def test_a_rate_of_1e308_is_an_error_also_where_an_epoch_is_one_step(stage, tmp_path):
+    with pytest.raises(ValueError, match="or a weight infinite: lower the learning rate"):
+        run(stage, tmp_path, epochs=1, batch_size=1000, learning_rate=1e308)
+    assert not list(tmp_path.iterdir())
+
+
+# Mangled checkpoints
+
+
+def rewritten(file, change):
+    """Write a checkpoint anew with other content, as one that was written so."""
+    tensors, metadata = encoder.read_tensors(file)
+    metadata = change(tensors, metadata) or metadata
+    encoder.write_tensors(file, tensors, metadata)
+
+
+def without(mapping, key):
+    del mapping[key]
+
+
+@pytest.mark.parametrize("change", {
+    "no run": lambda tensors, saved: without(saved, "run"),
+    "run is text": lambda tensors, saved: saved | {"run": "pretrain"},
+    "settings are a list": lambda tensors, saved: saved | {"run": saved["run"] | {"settings": []}},
+    "no history": lambda tensors, saved: without(saved, "history"),
+    "history is nothing": lambda tensors, saved: saved | {"history": None},
+    "history is a number": lambda tensors, saved: saved | {"history": 2},
+    "history is text": lambda tensors, saved: saved | {"history": "ab"},
+    "epochs are numbers": lambda tensors, saved: saved | {"history": [1, 2]},
+    "epochs are empty": lambda tensors, saved: saved | {"history": [{}, {}]},
+    "a loss is text": lambda tensors, saved: saved["history"][1].update(loss="low"),
+    "no weights": lambda tensors, saved: [without(tensors, name) for name in list(tensors)
+                                          if name.startswith("model/")] and None,
+    "a weight is gone": lambda tensors, saved: without(tensors, "model/aap_head.bias"),
+    "a weight more": lambda tensors, saved: tensors.update({"model/speed": torch.ones(1)}),
+    "a weight is whole": lambda tensors, saved: tensors.update(
+        {"model/aap_head.bias": tensors["model/aap_head.bias"].int()}),
+    "another group": lambda tensors, saved: tensors.update({"speed": torch.ones(1)}),
+}.items(), ids=lambda item: item[0])
+@BOTH
+def test_a_checkpoint_that_was_mangled_is_refused_in_words(stage, change, tmp_path):
+    run(stage, tmp_path, epochs=2)
+    rewritten(checkpoint_file(stage, tmp_path), change[1])
+    refused(stage, tmp_path, f"{stage}.safetensors (is no checkpoint|holds|does not fit)")
+
+
+@pytest.mark.parametrize("validation", [None, {}, {"MRR": "high"}, [0.5]])
+def test_a_history_without_a_validation_to_go_by_is_refused(validation, tmp_path):
+    run("finetune", tmp_path, epochs=2)
+    rewritten(checkpoint_file("finetune", tmp_path),
+              lambda tensors, saved: saved["history"][1].update(validation=validation))
+    refused("finetune", tmp_path, "is no checkpoint, or it is damaged: delete it")
+
+
 # Several processes
+
+
+@BOTH
+def test_a_run_does_not_go_on_with_another_number_of_processes(stage, tmp_path):
+    run(stage, tmp_path, epochs=1)
+    rewritten(checkpoint_file(stage, tmp_path),
+              lambda tensors, saved: saved | {"run": saved["run"] | {"processes": 2}})
+    refused(stage, tmp_path, "holds another run, whose processes differ")
+
+
+@BOTH
+def test_an_older_checkpoint_that_does_not_say_how_many_processes_goes_on(stage, tmp_path):
+    run(stage, tmp_path, epochs=1)
+    rewritten(checkpoint_file(stage, tmp_path),
+              lambda tensors, saved: without(saved["run"], "processes"))
+    assert same(run(stage, tmp_path, epochs=2)[0], run(stage, epochs=2)[0])
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
     newest = torch.tensor(np.asarray(items)[-model.max_length :], device=model.device)
     with evaluating(model):
         _, attention = model(newest[None], causal=causal, return_attention=True)
-    return attention[:, 0].cpu()
+    return attention[:, 0].cpu().float()
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def attention_by_distance(
     with evaluating(model):  # some hundred users at once: weights are (layers, B, heads, L, L)
         sums = [model(part, causal=causal, return_attention=True)[1].sum(1)
                 for part in items.split(256)]
-    mean = (sum(sums) / len(items)).cpu().numpy()  # (layers, heads, L, L)
+    mean = (sum(sums) / len(items)).cpu().float().numpy()  # (layers, heads, L, L)
     layer, head, query, key = (axis.ravel() for axis in np.indices(mean.shape))
     frame = pd.DataFrame({"layer": layer + 1, "head": head + 1, "query": query + 1,
                           "distance": query - key, "weight": mean.ravel()})
@@ -117,7 +117,7 @@ def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFra
     """
     check_fit(model, data)
     item = data.item_id(item)
-    table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu(), dim=1)
+    table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu().float(), dim=1)
     cosines = table @ table[item]  # (num_items + 2,)
     cosines[[0, item, data.mask_id]] = -torch.inf
     best = cosines.topk(min(k, data.num_items - 1))
@@ -153,7 +153,7 @@ def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: 
     from sklearn.decomposition import PCA  # half a second to import, and nothing else needs it
     from sklearn.manifold import TSNE
 
-    vectors = torch.as_tensor(vectors).detach().cpu().numpy()
+    vectors = torch.as_tensor(vectors).detach().cpu().float().numpy()
     if len(vectors) < 3:
         raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
     if method == "pca":

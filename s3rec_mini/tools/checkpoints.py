@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from ..encoder import ModelConfig, S3Rec
-from .files import load_weights, read_tensors, write_tensors
+from .files import expected, load_weights, read_tensors, write_tensors
 from .settings import Settings
 
 __all__ = ["Checkpoint", "digest"]
@@ -37,7 +37,7 @@ class Checkpoint:
         self.config, self.epochs = type(config), config.epochs
         settings = {name: value for name, value in asdict(config).items() if name != "epochs"}
         self.identity = {"stage": stage, "settings": settings, "model": asdict(model.config),
-                         "data": data.fingerprint,
+                         "data": data.fingerprint, "processes": PartialState().num_processes,
                          "starting weights": digest(model.state_dict().values()), **more}
 
     def save(self, model, optimizer, history, best=None) -> None:
@@ -56,31 +56,35 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return [], {}
         tensors, metadata = read_tensors(self.path)
-        if different := self._differing(metadata.get("run", {})):
+        groups: dict[str, dict[str, Tensor]] = {}
+        with expected(f"{self.path} is no checkpoint, or it is damaged: delete it"):
+            different, history = self._differing(metadata["run"]), [*metadata["history"]]
+            for key, value in tensors.items():
+                group, name = key.split("/")
+                groups.setdefault(group, {})[name] = value
+            weights, best = groups.pop("model"), groups.pop("best", {})
+            states = {int(group.split(".")[1]): state for group, state in groups.items()}
+            measured = ({**record, **record.get("validation", {})} for record in history)
+            sum(record["loss"] + record["MRR" if best else "seconds"] for record in measured)
+        if different:
             raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
                              f"differ: choose another checkpoint folder, or delete this one; a "
                              f"killed run goes on only from a model made after the same "
                              f"torch.manual_seed")
-        if len(metadata["history"]) > self.epochs:
-            raise ValueError(f"{self.path} holds {len(metadata['history'])} epochs, more than the "
+        if len(history) > self.epochs:
+            raise ValueError(f"{self.path} holds {len(history)} epochs, more than the "
                              f"{self.epochs} asked for: choose another checkpoint folder")
-        groups: dict[str, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            group, name = key.split("/")
-            groups.setdefault(group, {})[name] = value
-        load_weights(model, groups.pop("model"), self.path)
-        best = groups.pop("best", {})
-        states = {int(group.split(".")[1]): state for group, state in groups.items()}
+        load_weights(model, weights, self.path)
         optimizer.load_state_dict({"state": states,
                                    "param_groups": optimizer.state_dict()["param_groups"]})
-        return metadata["history"], best
+        return history, best
 
     def _differing(self, saved: dict) -> list[str]:
-        """Name what differs; settings that one of both does not know are at their defaults."""
+        """Name what differs; what one of both does not know is at its default, or equal."""
         configs = {"settings": self.config, "model": ModelConfig}
         return [name for name, own in self.identity.items() if (
             configs[name].differing(saved.get(name, {}), own) if name in configs
-            else saved.get(name) != own)]
+            else saved.get(name, own if name == "processes" else None) != own)]
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

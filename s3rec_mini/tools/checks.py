@@ -1,4 +1,4 @@
-"""What is refused at the doors, in words: tables, sequences, item ids, negatives.
+"""What is refused at the doors, in words: tables, sequences, item ids, flags.
 
 Public functions call these; what is no door trusts them.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .settings import is_a
 
-__all__ = ["check_attribute_table", "check_attributes", "check_count", "check_item_ids",
+__all__ = ["as_ids", "check_attribute_table", "check_attributes", "check_count", "checked_ids",
            "checked_interactions", "checked_sequences", "numbered"]
 
 # As pandas calls them.
@@ -113,10 +113,23 @@ def checked_sequences(sequences, user_names, num_items) -> tuple[np.ndarray, ...
     return tuple(np.split(flat, ends[:-1]))
 
 
-def check_item_ids(model, item_ids: Tensor) -> None:
-    """Raise what `S3Rec.forward` raises for item ids that it cannot read."""
-    if item_ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"item_ids must be int64 or int32, not {item_ids.dtype}")
+def as_ids(name: str, ids, device=None) -> Tensor:
+    """Return whole numbers in a tensor, or in an array or lists (put on `device`), as int64.
+
+    TypeError for anything else, which is called `name`.
+    """
+    ids = ids if torch.is_tensor(ids) else np.asarray(ids)
+    if "int" not in str(ids.dtype):
+        raise TypeError(f"{name} must be whole numbers, such as torch.int64, not {ids.dtype}")
+    return ids.long() if torch.is_tensor(ids) else torch.tensor(ids.astype(np.int64), device=device)
+
+
+def checked_ids(model, item_ids, **flags: bool) -> Tensor:
+    """Return item ids as `as_ids` does, or raise what `S3Rec.forward` raises for them."""
+    for name, value in flags.items():
+        if not is_a(bool, value):  # the text "False" is true
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+    item_ids = as_ids("item_ids", item_ids, model.device)
     if item_ids.dim() != 2 or not 1 <= item_ids.shape[1] <= model.max_length:
         raise ValueError(f"item_ids must be (B, L) with 1 <= L <= {model.max_length} "
                          f"(max_length), not {tuple(item_ids.shape)}: keep the newest items of "
@@ -133,6 +146,7 @@ def check_item_ids(model, item_ids: Tensor) -> None:
         if ((item_ids[:, :-1] != 0) & (item_ids[:, 1:] == 0)).any():
             raise ValueError("item_ids have padding (0) after an item: pad on the left, so "
                              "that the newest item stands last")
+    return item_ids
 
 
 def check_attributes(data, weights: dict[str, float]) -> None:

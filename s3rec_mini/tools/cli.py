@@ -25,6 +25,7 @@ from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .experiments import Experiment, Reproduction, read_negatives
+from .files import check_writable, is_checkpoint
 from .negatives import negatives_for
 from .readers import Reading
 from .recommend import recommend as recommend_items
@@ -35,7 +36,7 @@ from .sources import load_dataset, open_dataset
 from .tables import attribute_report
 from .vocabulary import renumbered
 
-__all__ = ["app", "main", "step_flop", "with_settings"]
+__all__ = ["app", "main", "sparing", "step_flop", "with_settings"]
 
 # With two cores to itself a second thread makes steps of 40 GFLOP and more 1.6 to 2 times as fast,
 # the paper's, of 1 to 20, 1.1 to 1.8 times. Beside other processes, where each thread waits until
@@ -47,6 +48,9 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 
 
 # ---- options
+
+# Those that are files.
+READ, WRITTEN = ("name", "attributes", "weights", "negatives"), ("output", "results")
 
 
 def _argument(kind: type, text: str):
@@ -150,6 +154,30 @@ def _value(declared: Field, given):
                          f"not {' '.join(given)}") from None
 
 
+def sparing(command):
+    """Let a command find out first, not after hours, that it may write all that it will write.
+
+    It writes over nothing that it reads or another option writes, and over no run that can go on.
+    """
+
+    @wraps(command)
+    def call(**given):
+        paths = {name: Path(given[name]) for name in (*READ, *WRITTEN) if given.get(name)}
+        if given.get("checkpoint"):
+            paths["checkpoint"] = given["checkpoint"] / f"{command.__name__}.safetensors"
+        for name in [name for name in paths if name not in READ]:
+            path, others = paths[name], [paths[other] for other in paths if other != name]
+            check_writable(path)
+            # A file in the place of another one's folder is in its way too.
+            if any(Path(os.path.realpath(other)).is_relative_to(os.path.realpath(path))
+                   for other in others) or (name in WRITTEN and is_checkpoint(path)):
+                raise ValueError(f"--{name} would write over {path}, which this command reads, "
+                                 f"another option writes, or a run goes on from: choose another")
+        return command(**given)
+
+    return call
+
+
 # ---- commands
 
 
@@ -165,11 +193,11 @@ def data(name: Name, reading: Reading, attributes: Attributes = None):
 
 @app.command()
 @with_settings()
+@sparing
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
-    _check_writable(output, results)
     dataset = open_dataset(name, attributes, reading)
     _choose_threads(threads, [dataset], sizes, pretraining)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
@@ -181,13 +209,13 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, readin
 
 @app.command()
 @with_settings()
+@sparing
 def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
              threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
-    _check_writable(output, results)
     dataset = open_dataset(name, attributes, reading)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
@@ -201,6 +229,7 @@ def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
 
 @app.command()
 @with_settings()
+@sparing
 def evaluate(name: Name, weights: Weights, reading: Reading, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
              seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
@@ -295,15 +324,6 @@ def _load(weights: Path, dataset) -> S3Rec:
         typer.echo(f"{weights} knows {model.config.num_items} items: the {dataset.num_items} of "
                    f"{dataset.name} are among them, found by name", err=True)
     return fitting
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Find out before hours of training, not after them; a device or a link is left alone."""
-    for path in filter(None, paths):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        other = path.is_symlink() or (path.exists() and not path.is_file())
-        if other or not os.access(path.parent, os.W_OK):
-            raise OSError(f"{path} cannot be written: choose another file")
 
 
 def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: Settings) -> None:

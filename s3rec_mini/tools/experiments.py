@@ -4,11 +4,10 @@ A run starts a model, pretrains and finetunes it and ranks every user's test ite
 ``FOLDER/RUN.json`` and beside it ``RUN.npz``, the ranks (see `results`).
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +71,7 @@ class Reproduction(Experiment):
         "user without it.")
     smoke: bool = setting(
         False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
-        "the folder smoke of --runs, emptied first.")
+        "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
 
 
 def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
@@ -100,9 +99,9 @@ def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: Mo
 
 
 def _in_a_minute(datasets, plan: Reproduction):
-    """Return a part of each dataset and a plan that tries all of `plan`, in an empty folder."""
-    runs = plan.runs / "smoke"
-    shutil.rmtree(runs, ignore_errors=True)
+    """Return a part of each dataset and a plan that tries all of `plan`, in a new folder."""
+    free = (plan.runs / f"smoke{f'-{n}' * (n > 1)}" for n in count(1))
+    runs = next(path for path in free if not (path.exists() or path.is_symlink()))
     return ([data.subset(np.arange(min(200, data.num_users))) for data in datasets],
             replace(plan, smoke=False, seeds=1, negatives=None, runs=runs, folder=runs / "results"))
 
@@ -213,9 +212,9 @@ def _is_made(run: Run) -> bool:
     if not run.results.exists():
         return False
     saved = read_record(run.results)
-    if saved["negatives"] != _named(run.negatives):
+    if saved.get("negatives") != _named(run.negatives):
         raise ValueError(f"{run.results} holds a run measured with the negatives "
-                         f"{saved['negatives']}, not {_named(run.negatives)}: choose another "
+                         f"{saved.get('negatives')}, not {_named(run.negatives)}: choose another "
                          f"--folder and --runs, or delete it")
     asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
     for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..encoder import Block, S3Rec, visible_keys
-from .checks import check_item_ids
+from .checks import checked_ids
 
 __all__ = ["in_blocks", "item_states", "newest_states", "packed"]
 
@@ -34,9 +34,9 @@ def item_states(model: S3Rec, item_ids: Tensor, positions: Tensor, causal: bool 
     Tensor
         (N, H).
     """
+    item_ids = checked_ids(model, item_ids, causal=causal)
     if item_ids.device.type != "cpu":
         return model(item_ids, causal).flatten(0, 1)[positions]
-    check_item_ids(model, item_ids)
     length = item_ids.shape[1]
     lengths = (item_ids != 0).sum(1).tolist()
     width = max(lengths, default=0) or 1
@@ -77,7 +77,7 @@ def newest_states(model: S3Rec, item_ids: Tensor, whole: int = 0, causal: bool =
     (Tensor, Tensor)
         (whole, L, H) and (B - whole, H).
     """
-    check_item_ids(model, item_ids)
+    item_ids = checked_ids(model, item_ids, causal=causal)
     states = model.embed(item_ids, model.newest_positions(item_ids.shape[1]))  # (B, L, H)
     visible = visible_keys(item_ids, causal)  # (B, 1, L, L)
     *earlier, last = model.blocks

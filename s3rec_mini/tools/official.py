@@ -71,11 +71,10 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
     if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
-        raise ValueError(
-            f"{path} was trained on {config.num_items} items and {config.num_attributes} "
-            f"attributes, {dataset.name} has {dataset.num_items} and {dataset.num_attributes}: "
-            f"load the dataset that its name tells"
-        )
+        raise ValueError(f"{path} was trained on {config.num_items} items and "
+                         f"{config.num_attributes} attributes, {dataset.name} has "
+                         f"{dataset.num_items} and {dataset.num_attributes}: load the dataset that "
+                         f"its name tells")
     load_weights(model, ours, source=path)
     model.vocabulary = dataset.vocabulary
     return model.eval()
@@ -170,7 +169,7 @@ def _read(path) -> dict[str, Tensor]:
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in a dozen ways, IndexError among them
         raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
-                         f"not executed ({error!s:.200})") from None
+                         f"not executed ({type(error).__name__})") from None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
     return weights

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 __all__ = ["Epoch", "epochs_left"]
@@ -43,18 +43,19 @@ class Epoch:
         self.bar.set_postfix_str(f"batch {self.batches}", refresh=False)
         self.bar.update(0)
 
-    def means(self) -> dict[str, float]:
+    def means(self, trained: nn.Module) -> dict[str, float]:
         """Return the mean losses of the whole epoch, over all processes.
 
         Raises
         ------
         ValueError
-            If the last of them, the one that was minimised, is not finite.
+            If the last of them, the one that was minimised, or a weight of `trained` is not finite.
         """
         means = (self.accelerator.reduce(self.sums) / self.terms).tolist()
-        if not math.isfinite(means[-1]):
-            raise ValueError(f"the loss became {means[-1]}: lower learning_rate; a checkpoint, if "
-                             f"there is one, still holds the epoch before")
+        finite = torch.stack([weight.isfinite().all() for weight in trained.parameters()]).all()
+        if not math.isfinite(means[-1]) or not finite:
+            raise ValueError(f"the loss became {means[-1]} or a weight infinite: lower the learning"
+                             f" rate; a checkpoint, if there is one, still holds the epoch before")
         self.bar.set_postfix({n: f"{v:.4g}" for n, v in zip(self.names, means, strict=True)},
                              refresh=False)
         return dict(zip(self.names, means, strict=True))

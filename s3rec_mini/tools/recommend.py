@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation import evaluating, last_states, leave_out
+from .settings import is_a
 from .vocabulary import check_fit, key_of
 
 __all__ = ["PopRec", "recommend"]
@@ -39,19 +40,22 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the history is empty, an item is unknown, or `k` is not in 1…(number of unseen items).
+        If the history is empty, an item is unknown, `k` is not in 1…(number of unseen items), or
+        the scores are not finite.
     """
     if isinstance(history, str) or not len(history):
         raise ValueError("history must be a non-empty list of item names or ids, oldest first")
     check_fit(model, data)
     items = np.array([data.item_id(item) for item in history])
     with evaluating(model):
-        scores = model.score(last_states(model, [items])).cpu()  # (1, num_items + 2)
+        scores = model.score(last_states(model, [items])).cpu().float()  # (1, num_items + 2)
     scores = leave_out(scores, [items])[0]
+    if not scores.amax() < torch.inf:  # a NaN is no less than anything
+        raise ValueError("the model's scores are not finite: its training diverged")
     unseen = int((scores > -torch.inf).sum())
-    if not 1 <= k <= unseen:
-        raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k}")
-    best = scores.topk(k)
+    if not is_a(int, k) or not 1 <= k <= unseen:
+        raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k!r}")
+    best = scores.topk(int(k))
     found = best.indices.tolist()
     return pd.DataFrame({"item": [key_of(item, data) for item in found],
                          "name": [data.item_names[item] for item in found],

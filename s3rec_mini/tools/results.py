@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .files import replacing
+from .files import expected, replacing
 
 __all__ = ["collect", "columns", "load_ranks", "load_results", "read_record", "write_ranks",
            "write_record"]
@@ -180,17 +180,16 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
 
 def read_record(path: Path) -> dict:
     """Read what a run wrote; ValueError if it is something else."""
-    try:
+    with expected(f"{path} is no results file: move it away"):
         record = json.loads(path.read_text())
         return record | {"dataset": record["dataset"]}
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is no results file: move it away") from None
 
 
 def _read_lines(path: Path) -> dict[tuple[str, str], dict]:
     """Read a JSON Lines file: each run's record by its folder and name."""
-    records = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-    return {(record.pop("folder"), record.pop("run")): record for record in records}
+    with expected(f"{path} is no file of results, or it is damaged"):
+        records = map(json.loads, path.read_text().splitlines() if path.exists() else ())
+        return {(record.pop("folder"), record.pop("run")): record for record in records}
 
 
 def _write_lines(records: dict[tuple[str, str], dict], path: Path) -> None:

@@ -84,9 +84,11 @@ class Settings:
 
 
 def checked(declared: Field, value: Any) -> Any:
-    """Return the value of a setting, a number as Python's own, or raise ValueError."""
+    """Return the value of a setting, numbers as Python's own, or raise ValueError."""
     for kind in kinds(declared.type):
         if is_a(kind, value) and (kind is NoneType or _allowed(value, **declared.metadata)):
+            if kind is dict:
+                return {n: float(v) if is_a(float, v) else v for n, v in value.items()}
             return kind(value) if kind in NUMBERS else value
     limits = _limits(declared)
     wanted = " or ".join(

@@ -1,0 +1,21 @@
+"""The command ``s3rec``, which answers Ctrl-C from the first moment on.
+
+It lies outside the package: whoever takes a name from there first waits until torch is imported.
+"""
+
+import signal
+import sys
+
+
+def main():
+    """Run the command line; Ctrl-C ends it with one line and the exit status 130."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    try:
+        from s3rec_mini.tools.cli import main
+
+        main()
+    except SystemExit as end:
+        if end.code == 130:
+            print("s3rec: interrupted", file=sys.stderr)
+        raise

@@ -287,7 +287,7 @@ def test_lists_do_not_tell_what_was_chosen_unless_they_are_told():
     above, below = map(boxes_of, fig.axes)
     assert above[1, 0][::2] == ("?", True)
     assert {colour for _, colour, _ in below.values()} == {COLOURS["item"]}
-    assert below[1, 0][0].endswith("…") and len(below[1, 0][0]) <= 30
+    assert below[1, 0][0].endswith("…") and len(below[1, 0][0]) <= 27
     fig.canvas.draw()
     for box, text in zip(fig.axes[1].patches, fig.axes[1].texts, strict=True):
         assert text.get_window_extent().width < box.get_window_extent().width

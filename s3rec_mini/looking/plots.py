@@ -492,18 +492,18 @@ def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
     places = range(max((len(names) for names in lists.values()), default=0))
     if not places:
         raise ValueError("lists must hold a name or more, but all are empty")
-    height = 0.4 + 0.31 * len(places)
+    height = 0.35 + 0.28 * len(places)
     fig = plt.figure(figsize=(5, 0.8 + height), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=[0.8, height])
     _draw_history(top.add_subplot(), history, chosen)
-    width = 57 // len(lists)  # letters of a box
+    width = 54 // len(lists)  # letters of a box
     below = plot_views({str(place + 1): [_card(names, place, width, chosen)
                                          for names in lists.values()] for place in places},
                        bottom.add_subplot())
     below.xaxis.tick_top()
     below.set_xticks(range(len(lists)), list(lists))
     for text in below.texts:
-        text.set_fontsize(9)
+        text.set_fontsize(9.5)
     return fig
 
 

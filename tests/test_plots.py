@@ -255,6 +255,46 @@ def test_a_view_is_a_row_of_boxes_in_the_colours_of_what_they_are():
         "A": (0, 0), "C": (2, 0), "X": (1, -1)}
 
 
+# ---- lists
+
+
+def boxes_of(ax):
+    """Say for each text of boxes which colour is below it, and whether it is hatched."""
+    under = {tuple(np.round(box.get_center(), 6)): box for box in ax.patches}
+    return {text.get_position(): (text.get_text(), to_hex(under[text.get_position()]
+                                  .get_facecolor()), bool(under[text.get_position()].get_hatch()))
+            for text in ax.texts}
+
+
+def test_lists_stand_side_by_side_and_what_was_chosen_is_a_positive_wherever_it_is():
+    lists = {"PopRec": ["Heat", "Alien"], "yours": [], "S3-Rec": ["Brazil"]}
+    blue, green = COLOURS["item"], COLOURS["positive"]
+    fig = plots.plot_lists(list("abcdefg"), lists, chosen="Alien")
+    above, below = fig.axes
+    assert boxes_of(above) == {(t, 0): (name, blue, False) for t, name in enumerate("cdefg")} | {
+        (5, 0): ("Alien", green, False)}
+    found = boxes_of(below)
+    assert found[0, 0] == ("Heat", blue, False) and found[0, -1] == ("Alien", green, False)
+    assert found[2, 0] == ("Brazil", blue, False) and found[2, -1][0] == ""
+    assert found[1, 0][::2] == found[1, -1][::2] == ("?", True)  # not asked yet
+    assert [label.get_text() for label in below.get_xticklabels()] == list(lists)
+    assert [label.get_text() for label in below.get_yticklabels()] == ["1", "2"]
+
+
+def test_lists_do_not_tell_what_was_chosen_unless_they_are_told():
+    lists = {"x": ["Heat"], "y": ["A title that is far too long for its box"]}
+    fig = plots.plot_lists(["a"], lists)
+    above, below = map(boxes_of, fig.axes)
+    assert above[1, 0][::2] == ("?", True)
+    assert {colour for _, colour, _ in below.values()} == {COLOURS["item"]}
+    assert below[1, 0][0].endswith("…") and len(below[1, 0][0]) <= 27
+    fig.canvas.draw()
+    for box, text in zip(fig.axes[1].patches, fig.axes[1].texts, strict=True):
+        assert text.get_window_extent().width < box.get_window_extent().width
+    with pytest.raises(ValueError, match="all are empty"):
+        plots.plot_lists(["a"], {"x": []})
+
+
 # ---- all of them
 
 DRAWINGS = {

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
-           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals", "plot_ranks",
-           "plot_recommendations", "plot_views", "style"]
+           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals", "plot_lists",
+           "plot_ranks", "plot_recommendations", "plot_views", "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -452,10 +452,8 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
 
     fig = plt.figure(figsize=(5, 1.8 + 0.32 * len(found)), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, 0.9 + 0.32 * len(found)])
-    cards = [("\n".join(textwrap.wrap(name, 11)[:3]), "item") for name in list(history)[-5:]]
+    _draw_history(top.add_subplot(), history, None)
     below = bottom.add_subplot()
-    for text in plot_views({"": [*cards, ("?", "mask")]}, top.add_subplot()).texts:
-        text.set_fontsize(8.5)
     hit = found["name"] == chosen
     colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
     places = range(1, len(found) + 1)
@@ -467,6 +465,65 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
     below.tick_params(axis="y", length=0)
     below.spines["left"].set_visible(False)
     return fig
+
+
+@style()
+def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
+               chosen: str | None = None) -> Figure:
+    """Draw what somebody has seen, oldest first, above the lists of several recommenders.
+
+    Parameters
+    ----------
+    history : sequence of str
+        Names; the newest five are drawn.
+    lists : mapping of str to sequence of str
+        For each recommender, one column, its names, best first. An empty list is drawn hatched:
+        that recommender has not been asked yet.
+    chosen : str, optional
+        What was really chosen next, in the colour of a positive wherever it stands.
+
+    Raises
+    ------
+    ValueError
+        If all lists are empty.
+    """
+    import matplotlib.pyplot as plt
+
+    places = range(max((len(names) for names in lists.values()), default=0))
+    if not places:
+        raise ValueError("lists must hold a name or more, but all are empty")
+    height = 0.35 + 0.28 * len(places)
+    fig = plt.figure(figsize=(5, 0.8 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.8, height])
+    _draw_history(top.add_subplot(), history, chosen)
+    width = 54 // len(lists)  # letters of a box
+    below = plot_views({str(place + 1): [_card(names, place, width, chosen)
+                                         for names in lists.values()] for place in places},
+                       bottom.add_subplot())
+    below.xaxis.tick_top()
+    below.set_xticks(range(len(lists)), list(lists))
+    for text in below.texts:
+        text.set_fontsize(9.5)
+    return fig
+
+
+def _card(names: Sequence[str], place: int, width: int, chosen: str | None) -> tuple[str, str]:
+    """Return the text and the kind of one place of a list."""
+    if place >= len(names):
+        return ("", "padding") if names else ("?", "mask")
+    name = names[place]
+    return (textwrap.shorten(name, width, placeholder="…"),
+            "positive" if name == chosen else "item")
+
+
+def _draw_history(ax: Axes, history: Sequence[str], chosen: str | None) -> None:
+    """Draw the newest five of a history and, if it is told, what was chosen next."""
+    cards = [(name, "item") for name in list(history)[-5:]]
+    cards.append((chosen, "positive") if chosen else ("?", "mask"))
+    wrapped = [("\n".join(textwrap.wrap(name, 11, max_lines=3, placeholder="…")), kind)
+               for name, kind in cards]
+    for text in plot_views({"": wrapped}, ax).texts:
+        text.set_fontsize(8.5)
 
 
 @style()

@@ -255,7 +255,8 @@ def test_a_view_is_a_row_of_boxes_in_the_colours_of_what_they_are():
         "A": (0, 0), "C": (2, 0), "X": (1, -1)}
 
 
-@pytest.mark.parametrize(("chosen", "green"), [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
+@pytest.mark.parametrize(("chosen", "green"),
+                         [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
 def test_recommendations_are_green_where_they_are_right(chosen, green):
     found = pd.DataFrame({"name": ["Alien", "Heat", "Brazil"], "score": [3.0, 2.0, 1.0]})
     fig = plots.plot_recommendations(["Jaws", "Big"], found, chosen)

@@ -323,6 +323,19 @@ def test_a_long_name_takes_two_lines_of_its_box():
     assert "The Lord of the\nRings: The …" in texts
 
 
+@pytest.mark.parametrize(("chosen", "green"),
+                         [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
+def test_recommendations_are_green_where_they_are_right(chosen, green):
+    found = pd.DataFrame({"name": ["Alien", "Heat", "Brazil"], "score": [3.0, 2.0, 1.0]})
+    fig = plots.plot_recommendations(["Jaws", "Big"], found, chosen)
+    history, bars = (part.axes[0] for part in fig.subfigs)
+    assert [text.get_text() for text in history.texts] == ["Jaws", "Big", "?"]
+    assert [bar.get_width() for bar in bars.patches] == [3, 2, 1] and bars.yaxis_inverted()
+    drawn = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+    assert [n for n, colour in enumerate(drawn) if colour == COLOURS["positive"]] == green
+    assert set(drawn) <= {COLOURS["positive"], COLOURS["item"]}
+
+
 # ---- all of them
 
 DRAWINGS = {

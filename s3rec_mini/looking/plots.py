@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -437,7 +437,7 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
 
 @style()
 def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
-                         chosen: str | None = None) -> Figure:
+                         chosen: str | Collection[str] = ()) -> Figure:
     """Draw what somebody has seen, oldest first, above what a model recommends.
 
     Parameters
@@ -446,8 +446,9 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
         Names; the newest five are drawn.
     found : DataFrame
         From `recommend`: a bar for each row, as long as its score.
-    chosen : str, optional
-        What was really chosen next, in the colour of a positive if it is there.
+    chosen : str or collection of str
+        What was really chosen next, or all that is right, in the colour of a positive if it is
+        there.
     """
     import matplotlib.pyplot as plt
 
@@ -455,7 +456,7 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
     top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, 0.9 + 0.32 * len(found)])
     _draw_history(top.add_subplot(), history, None)
     below = bottom.add_subplot()
-    hit = found["name"] == chosen
+    hit = found["name"].isin([chosen] if isinstance(chosen, str) else [*chosen])
     colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
     places = range(1, len(found) + 1)
     below.barh(places, found["score"], color=colours, height=0.7)

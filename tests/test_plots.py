@@ -325,15 +325,20 @@ def test_a_long_name_takes_two_lines_of_its_box():
 
 @pytest.mark.parametrize(("chosen", "green"),
                          [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
-def test_recommendations_are_green_where_they_are_right(chosen, green):
-    found = pd.DataFrame({"name": ["Alien", "Heat", "Brazil"], "score": [3.0, 2.0, 1.0]})
-    fig = plots.plot_recommendations(["Jaws", "Big"], found, chosen)
-    history, bars = (part.axes[0] for part in fig.subfigs)
-    assert [text.get_text() for text in history.texts] == ["Jaws", "Big", "?"]
-    assert [bar.get_width() for bar in bars.patches] == [3, 2, 1] and bars.yaxis_inverted()
+def test_recommendations_are_bars_as_long_as_their_scores_green_where_they_are_right(chosen, green):
+    found = pd.DataFrame({"name": ["Alien", "Heat", "Brazil"], "score": [3.0, 2.5, 0.5]})
+    seen = ["Ran", "Jaws", "Star Wars", "Back to the Future", "Up", "Clue"]
+    fig = plots.plot_recommendations(seen, found, chosen)
+    above, bars = (part.axes[0] for part in fig.subfigs)
+    boxes = boxes_of(above)
+    assert [boxes[t, 0][0].replace("\n", " ") for t in range(6)] == [*seen[-5:], "?"]
+    assert {boxes[t, 0][1] for t in range(5)} == {COLOURS["item"]} and boxes[5, 0][2]  # hatched
+    assert [bar.get_width() for bar in bars.patches] == [3.0, 2.5, 0.5] and bars.yaxis_inverted()
     drawn = [to_hex(bar.get_facecolor()) for bar in bars.patches]
     assert [n for n, colour in enumerate(drawn) if colour == COLOURS["positive"]] == green
     assert set(drawn) <= {COLOURS["positive"], COLOURS["item"]}
+    labels = [label.get_text() for label in bars.get_yticklabels()]
+    assert labels == ["Alien  1", "Heat  2", "Brazil  3"]
 
 
 # ---- all of them
@@ -447,17 +452,3 @@ def test_the_style_gives_lines_without_a_name_the_colours_of_kinds():
     with plots.style():
         cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     assert tuple(map(to_hex, cycle)) == plots.KINDS
-
-
-def test_recommendations_are_bars_as_long_as_their_scores_below_the_newest_five():
-    found = pd.DataFrame({"name": ["Heat", "Up", "Big"], "score": [3.0, 2.5, 0.5]})
-    history = ["Alien", "Jaws", "Star Wars", "Back to the Future", "Ran", "Clue"]
-    fig = plots.plot_recommendations(history, found, "Up")
-    below, above = fig.axes
-    assert [bar.get_width() for bar in below.patches] == [3.0, 2.5, 0.5]
-    colours = [to_hex(bar.get_facecolor()) for bar in below.patches]
-    assert colours == [COLOURS[kind] for kind in ("item", "positive", "item")]
-    labels = [label.get_text() for label in below.get_yticklabels()]
-    assert labels == ["Heat  1", "Up  2", "Big  3"] and below.yaxis_inverted()
-    texts = [text.get_text().replace("\n", " ") for text in above.texts]
-    assert texts == [*history[-5:], "?"]

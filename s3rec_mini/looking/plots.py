@@ -452,8 +452,9 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
     """
     import matplotlib.pyplot as plt
 
-    fig = plt.figure(figsize=(5, 1.8 + 0.32 * len(found)), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, 0.9 + 0.32 * len(found)])
+    height = 0.7 + 0.3 * len(found)
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
     _draw_history(top.add_subplot(), history, None)
     below = bottom.add_subplot()
     hit = found["name"].isin([chosen] if isinstance(chosen, str) else [*chosen])
@@ -495,8 +496,8 @@ def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
     if not places:
         raise ValueError("lists must hold a name or more, but all are empty")
     height = 0.35 + 0.28 * len(places)
-    fig = plt.figure(figsize=(5, 0.8 + height), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.8, height])
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
     _draw_history(top.add_subplot(), history, chosen)
     width = 54 // len(lists)  # letters of a box
     below = plot_views({str(place + 1): [_card(names, place, width, chosen)
@@ -522,10 +523,10 @@ def _draw_history(ax: Axes, history: Sequence[str], chosen: str | None) -> None:
     """Draw the newest five of a history and, if it is told, what was chosen next."""
     cards = [(name, "item") for name in list(history)[-5:]]
     cards.append((chosen, "positive") if chosen else ("?", "mask"))
-    wrapped = [("\n".join(textwrap.wrap(name, 11, max_lines=3, placeholder="…")), kind)
+    wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
                for name, kind in cards]
     for text in plot_views({"": wrapped}, ax).texts:
-        text.set_fontsize(8.5)
+        text.set_fontsize(9)
 
 
 @style()
@@ -609,8 +610,8 @@ def plot_round(shown: str, candidates: Sequence[str], bets: Sequence[float], pos
         ax.plot([0.52, 0.8], [middle, -place], color=GREY, linewidth=0.8)
         _draw_card(ax, 1.45, -place, name, colour, 1.3)
         ax.barh(-place, full * bet, left=left, height=0.6, color=colour)
-        ax.text(left + full * bet + 0.06, -place, f"{bet:.2f}", va="center",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+        end = full * max(bet, 1 / len(candidates))  # a number never stands on the dashed line
+        ax.text(left + end + 0.06, -place, f"{bet:.2f}", va="center")
     even = left + full / len(candidates)
     ax.plot([even, even], [0.5, 0.5 - len(candidates)], color=GREY, linestyle="--", linewidth=1)
     ax.text(even, 0.55, "even bets", ha="center", va="bottom", color=GREY)

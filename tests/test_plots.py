@@ -255,6 +255,92 @@ def test_a_view_is_a_row_of_boxes_in_the_colours_of_what_they_are():
         "A": (0, 0), "C": (2, 0), "X": (1, -1)}
 
 
+# ---- lists
+
+
+def boxes_of(ax):
+    """Say for each text of boxes which colour is below it, and whether it is hatched."""
+    under = {tuple(np.round(box.get_center(), 6)): box for box in ax.patches}
+    return {text.get_position(): (text.get_text(), to_hex(under[text.get_position()]
+                                  .get_facecolor()), bool(under[text.get_position()].get_hatch()))
+            for text in ax.texts}
+
+
+def test_lists_stand_side_by_side_and_what_was_chosen_is_a_positive_wherever_it_is():
+    lists = {"PopRec": ["Heat", "Alien"], "yours": [], "S3-Rec": ["Brazil"]}
+    blue, green = COLOURS["item"], COLOURS["positive"]
+    fig = plots.plot_lists(list("abcdefg"), lists, chosen="Alien")
+    above, below = fig.axes
+    assert boxes_of(above) == {(t, 0): (name, blue, False) for t, name in enumerate("cdefg")} | {
+        (5, 0): ("Alien", green, False)}
+    found = boxes_of(below)
+    assert found[0, 0] == ("Heat", blue, False) and found[0, -1] == ("Alien", green, False)
+    assert found[2, 0] == ("Brazil", blue, False) and found[2, -1][0] == ""
+    assert found[1, 0][::2] == found[1, -1][::2] == ("?", True)  # not asked yet
+    assert [label.get_text() for label in below.get_xticklabels()] == list(lists)
+    assert [label.get_text() for label in below.get_yticklabels()] == ["1", "2"]
+
+
+def test_lists_do_not_tell_what_was_chosen_unless_they_are_told():
+    lists = {"x": ["Heat"], "y": ["A title that is far too long for its box"]}
+    fig = plots.plot_lists(["a"], lists)
+    above, below = map(boxes_of, fig.axes)
+    assert above[1, 0][::2] == ("?", True)
+    assert {colour for _, colour, _ in below.values()} == {COLOURS["item"]}
+    assert below[1, 0][0].endswith("…") and len(below[1, 0][0]) <= 27
+    fig.canvas.draw()
+    for box, text in zip(fig.axes[1].patches, fig.axes[1].texts, strict=True):
+        assert text.get_window_extent().width < box.get_window_extent().width
+    with pytest.raises(ValueError, match="all are empty"):
+        plots.plot_lists(["a"], {"x": []})
+
+
+# ---- a round of the guessing game
+
+
+def test_a_round_has_a_box_for_each_candidate_and_a_bar_as_long_as_the_bet():
+    bets = [0.1, 0.6, 0.3]
+    ax = plots.plot_round("Alien", ["Drama", "Horror", "Sci-Fi"], bets, positive=1)
+    boxes = {round(box.get_center()[1], 2): box for box in ax.patches if box.get_height() > 0.7}
+    bars = {round(bar.get_center()[1], 2): bar for bar in ax.patches if bar.get_height() < 0.7}
+    kinds = ["negative", "positive", "negative"]
+    assert sorted(bars) == [-2, -1, 0]
+    for place, kind in enumerate(kinds):
+        assert to_hex(bars[-place].get_facecolor()) == COLOURS[kind]
+    drawn = [bars[-place].get_width() for place in range(3)]
+    np.testing.assert_allclose(np.array(drawn) / sum(drawn), bets)
+    even = next(line for line in ax.lines if line.get_linestyle() == "--").get_xdata()[0]
+    assert even - bars[0].get_x() == pytest.approx(sum(drawn) / 3)
+    assert {"Alien", "Drama", "Horror", "Sci-Fi", "0.10", "0.60", "0.30"} <= {
+        text.get_text() for text in ax.texts}
+    assert to_hex(boxes[0].get_facecolor()) == COLOURS["negative"]
+
+
+def test_a_long_name_takes_two_lines_of_its_box():
+    long = "The Lord of the Rings: The Fellowship of the Ring"
+    ax = plots.plot_round("x", [long, "b"], [1, 0], 0)
+    texts = [text.get_text() for text in ax.texts]
+    assert "The Lord of the\nRings: The …" in texts
+
+
+@pytest.mark.parametrize(("chosen", "green"),
+                         [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
+def test_recommendations_are_bars_as_long_as_their_scores_green_where_they_are_right(chosen, green):
+    found = pd.DataFrame({"name": ["Alien", "Heat", "Brazil"], "score": [3.0, 2.5, 0.5]})
+    seen = ["Ran", "Jaws", "Star Wars", "Back to the Future", "Up", "Clue"]
+    fig = plots.plot_recommendations(seen, found, chosen)
+    above, bars = (part.axes[0] for part in fig.subfigs)
+    boxes = boxes_of(above)
+    assert [boxes[t, 0][0].replace("\n", " ") for t in range(6)] == [*seen[-5:], "?"]
+    assert {boxes[t, 0][1] for t in range(5)} == {COLOURS["item"]} and boxes[5, 0][2]  # hatched
+    assert [bar.get_width() for bar in bars.patches] == [3.0, 2.5, 0.5] and bars.yaxis_inverted()
+    drawn = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+    assert [n for n, colour in enumerate(drawn) if colour == COLOURS["positive"]] == green
+    assert set(drawn) <= {COLOURS["positive"], COLOURS["item"]}
+    labels = [label.get_text() for label in bars.get_yticklabels()]
+    assert labels == ["Alien  1", "Heat  2", "Brazil  3"]
+
+
 # ---- all of them
 
 DRAWINGS = {
@@ -264,6 +350,7 @@ DRAWINGS = {
     "history": lambda ax: plots.plot_history(HISTORY, ax=ax),
     "intervals": lambda ax: plots.plot_intervals(measured(), "MRR", "loss", ax=ax),
     "ranks": lambda ax: plots.plot_ranks({"a": np.array([1, 5])}, ax),
+    "round": lambda ax: plots.plot_round("A", "bc", [0.5, 0.5], 0, ax),
     "views": lambda ax: plots.plot_views({"a": [("A", "item")]}, ax),
 }
 
@@ -302,6 +389,9 @@ def test_a_picture_has_the_style_of_the_book_and_leaves_that_of_others_alone(dra
     (lambda: plots.plot_history({"a": HISTORY, "b": [HISTORY, []]}), "no .*loss"),
     (lambda: plots.plot_intervals(measured(), "HR@1", "loss"), r"no \['HR@1'\], only .*MRR"),
     (lambda: plots.plot_intervals(measured(), "MRR", "loss", "seed"), r"no \['seed'\]"),
+    (lambda: plots.plot_round("A", "bc", [1.0], 0), "2 candidates need as many bets, not 1"),
+    (lambda: plots.plot_round("A", "bc", [1, 0], 2), "a positive among them, not 2"),
+    (lambda: plots.plot_round("A", "bc", [1, 1], 0), "sum to 1, not to 2"),
     (lambda: plots.plot_views({"a": [("A", "film")]}), "a box is no 'film'"),
 ])
 def test_what_cannot_be_drawn_is_an_error_before_a_figure_is_opened(draw, complaint):
@@ -362,17 +452,3 @@ def test_the_style_gives_lines_without_a_name_the_colours_of_kinds():
     with plots.style():
         cycle = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     assert tuple(map(to_hex, cycle)) == plots.KINDS
-
-
-def test_recommendations_are_bars_as_long_as_their_scores_below_the_newest_five():
-    found = pd.DataFrame({"name": ["Heat", "Up", "Big"], "score": [3.0, 2.5, 0.5]})
-    history = ["Alien", "Jaws", "Star Wars", "Back to the Future", "Ran", "Clue"]
-    fig = plots.plot_recommendations(history, found, "Up")
-    below, above = fig.axes
-    assert [bar.get_width() for bar in below.patches] == [3.0, 2.5, 0.5]
-    colours = [to_hex(bar.get_facecolor()) for bar in below.patches]
-    assert colours == [COLOURS[kind] for kind in ("item", "positive", "item")]
-    labels = [label.get_text() for label in below.get_yticklabels()]
-    assert labels == ["Heat  1", "Up  2", "Big  3"] and below.yaxis_inverted()
-    texts = [text.get_text().replace("\n", " ") for text in above.texts]
-    assert texts == [*history[-5:], "?"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
-           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals", "plot_ranks",
-           "plot_recommendations", "plot_views", "style"]
+           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals",
+           "plot_lists", "plot_ranks", "plot_recommendations", "plot_round", "plot_views",
+           "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -436,7 +437,7 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
 
 @style()
 def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
-                         chosen: str | None = None) -> Figure:
+                         chosen: str | Collection[str] = ()) -> Figure:
     """Draw what somebody has seen, oldest first, above what a model recommends.
 
     Parameters
@@ -445,18 +446,18 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
         Names; the newest five are drawn.
     found : DataFrame
         From `recommend`: a bar for each row, as long as its score.
-    chosen : str, optional
-        What was really chosen next, in the colour of a positive if it is there.
+    chosen : str or collection of str
+        What was really chosen next, or all that is right, in the colour of a positive if it is
+        there.
     """
     import matplotlib.pyplot as plt
 
-    fig = plt.figure(figsize=(5, 1.8 + 0.32 * len(found)), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, 0.9 + 0.32 * len(found)])
-    cards = [("\n".join(textwrap.wrap(name, 11)[:3]), "item") for name in list(history)[-5:]]
+    height = 0.7 + 0.3 * len(found)
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
+    _draw_history(top.add_subplot(), history, None)
     below = bottom.add_subplot()
-    for text in plot_views({"": [*cards, ("?", "mask")]}, top.add_subplot()).texts:
-        text.set_fontsize(8.5)
-    hit = found["name"] == chosen
+    hit = found["name"].isin([chosen] if isinstance(chosen, str) else [*chosen])
     colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
     places = range(1, len(found) + 1)
     below.barh(places, found["score"], color=colours, height=0.7)
@@ -467,6 +468,65 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
     below.tick_params(axis="y", length=0)
     below.spines["left"].set_visible(False)
     return fig
+
+
+@style()
+def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
+               chosen: str | None = None) -> Figure:
+    """Draw what somebody has seen, oldest first, above the lists of several recommenders.
+
+    Parameters
+    ----------
+    history : sequence of str
+        Names; the newest five are drawn.
+    lists : mapping of str to sequence of str
+        For each recommender, one column, its names, best first. An empty list is drawn hatched:
+        that recommender has not been asked yet.
+    chosen : str, optional
+        What was really chosen next, in the colour of a positive wherever it stands.
+
+    Raises
+    ------
+    ValueError
+        If all lists are empty.
+    """
+    import matplotlib.pyplot as plt
+
+    places = range(max((len(names) for names in lists.values()), default=0))
+    if not places:
+        raise ValueError("lists must hold a name or more, but all are empty")
+    height = 0.35 + 0.28 * len(places)
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
+    _draw_history(top.add_subplot(), history, chosen)
+    width = 54 // len(lists)  # letters of a box
+    below = plot_views({str(place + 1): [_card(names, place, width, chosen)
+                                         for names in lists.values()] for place in places},
+                       bottom.add_subplot())
+    below.xaxis.tick_top()
+    below.set_xticks(range(len(lists)), list(lists))
+    for text in below.texts:
+        text.set_fontsize(9.5)
+    return fig
+
+
+def _card(names: Sequence[str], place: int, width: int, chosen: str | None) -> tuple[str, str]:
+    """Return the text and the kind of one place of a list."""
+    if place >= len(names):
+        return ("", "padding") if names else ("?", "mask")
+    name = names[place]
+    return (textwrap.shorten(name, width, placeholder="…"),
+            "positive" if name == chosen else "item")
+
+
+def _draw_history(ax: Axes, history: Sequence[str], chosen: str | None) -> None:
+    """Draw the newest five of a history and, if it is told, what was chosen next."""
+    cards = [(name, "item") for name in list(history)[-5:]]
+    cards.append((chosen, "positive") if chosen else ("?", "mask"))
+    wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
+               for name, kind in cards]
+    for text in plot_views({"": wrapped}, ax).texts:
+        text.set_fontsize(9)
 
 
 @style()
@@ -510,3 +570,61 @@ def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
     plain = dict(facecolor=COLOURS.get(kind))
     ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **look.get(kind, plain)))
     ax.text(x, y, text, ha="center", va="center", color="black" if kind in look else "white")
+
+
+@style()
+def plot_round(shown: str, candidates: Sequence[str], bets: Sequence[float], positive: int,
+               ax: Axes | None = None) -> Axes:
+    """Draw a round of the guessing game: what is shown, the candidates, the bet on each.
+
+    Parameters
+    ----------
+    shown : str
+        What the player sees.
+    candidates : sequence of str
+        What it chooses among, from top to bottom.
+    bets : sequence of float
+        How much it bets on each: numbers of at least 0 that sum to 1.
+    positive : int
+        Which candidate is the right one, from 0.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many bets as candidates, if they do not sum to 1, or if `positive` is
+        none of the candidates.
+    """
+    bets = np.asarray(bets, dtype=float)
+    if len(bets) != len(candidates) or not 0 <= positive < len(candidates):
+        raise ValueError(f"{len(candidates)} candidates need as many bets, not {len(bets)}, and a "
+                         f"positive among them, not {positive}")
+    if bets.min() < 0 or not np.isclose(bets.sum(), 1, atol=1e-3):
+        raise ValueError(f"bets are at least 0 and sum to 1, not to {bets.sum():.3g}")
+    ax = ax or _new_axes(height=0.4 + 0.38 * len(candidates))
+    middle, left, full = (1 - len(candidates)) / 2, 2.3, 1.3  # left end of bars, length of a 1
+    _draw_card(ax, 0, middle, shown, COLOURS["item"], 1.04)
+    for place, (name, bet) in enumerate(zip(candidates, bets, strict=True)):
+        colour = COLOURS["positive" if place == positive else "negative"]
+        ax.plot([0.52, 0.8], [middle, -place], color=GREY, linewidth=0.8)
+        _draw_card(ax, 1.45, -place, name, colour, 1.3)
+        ax.barh(-place, full * bet, left=left, height=0.6, color=colour)
+        end = full * max(bet, 1 / len(candidates))  # a number never stands on the dashed line
+        ax.text(left + end + 0.06, -place, f"{bet:.2f}", va="center")
+    even = left + full / len(candidates)
+    ax.plot([even, even], [0.5, 0.5 - len(candidates)], color=GREY, linestyle="--", linewidth=1)
+    ax.text(even, 0.55, "even bets", ha="center", va="bottom", color=GREY)
+    ax.set(xlim=(-0.55, left + full + 0.45), ylim=(0.45 - len(candidates), 0.9))
+    ax.axis("off")
+    return ax
+
+
+def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str, width: float) -> None:
+    """Draw a box round `x` and `y`, its text in white and in at most two lines."""
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, facecolor=colour))
+    lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
+    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white", fontsize=9,
+            linespacing=1.05)

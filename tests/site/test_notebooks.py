@@ -71,6 +71,26 @@ def test_students_get_no_solution_and_teachers_get_each(chapter):
 
 
 @every_chapter
+def test_where_a_class_can_stop_is_told_to_teachers_alone(chapter):
+    page = BUILD / "html" / EXECUTED[chapter].relative_to(RAN).with_suffix(".html")
+    marks = re.findall(r'<p class="stop">(.*?)</p>', page.read_text(encoding="utf8"))
+    told = [re.sub(r"<[^>]+>", "", mark) for mark in marks]
+    assert re.findall(r"^> \*\*(.*for a class.*)\*\*$", prose(read(chapter, "teachers")),
+                      re.MULTILINE) == told
+    assert not any(mark in prose(read(chapter)) for mark in told)
+    assert 'class="stop"' not in prose(read(chapter)) + prose(read(chapter, "teachers"))
+
+
+STOPS = ("sequential_recommendation", "leaks_and_clocks", "self_attention", "mutual_information",
+         "information_deeper")  # the front page and the guide for teachers promise these
+
+
+@pytest.mark.parametrize("chapter", STOPS)
+def test_a_long_chapter_of_the_foundations_says_where_a_class_can_stop(chapter):
+    assert prose(read(chapter, "teachers")).count("Half-time for a class of 90 minutes.") == 1
+
+
+@every_chapter
 def test_a_picture_keeps_its_caption(chapter):
     pictures = sum("image/png" in output.get("data", {}) for cell in read(chapter).cells
                    if cell.cell_type == "code" for output in cell.outputs)

@@ -96,8 +96,15 @@ def code_cell(cell, element: Tag):
     if fold:
         cell.source = f"#@title {fold.summary.get_text()}\n{cell.source}"
         cell.metadata.update(cellView="form", jupyter={"source_hidden": True})
-    cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+    cell.outputs = outputs(cell)
     return cell
+
+
+def outputs(cell) -> list:
+    """Return what a cell printed and showed: the build has joined all prints to the first."""
+    printed = [each for each in cell.outputs if each.get("name") == "stdout"]
+    unwanted = [*printed[1:], *(each for each in cell.outputs if each.get("name") == "stderr")]
+    return [each for each in cell.outputs if not any(each is other for other in unwanted)]
 
 
 def solution(element: Tag, cells: list, base: str) -> str:
@@ -108,8 +115,7 @@ def solution(element: Tag, cells: list, base: str) -> str:
             parts.append(markdown(piece, base))
         elif kind == "cell":
             cell = next(code)
-            printed = "".join(each.get("text", "") for each in cell.outputs
-                              if each.get("name") == "stdout")
+            printed = "".join(each.get("text", "") for each in outputs(cell))
             parts.append(f"```python\n{cell.source}\n```")
             parts += [f"```text\n{printed.rstrip()}\n```"] * bool(printed)
             parts += [markdown(each, base) for each in piece.select("figcaption")]

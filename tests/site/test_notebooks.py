@@ -46,7 +46,11 @@ def test_the_page_and_the_notebook_hold_the_same_code_with_its_outputs(chapter):
     for cell in shown:
         source = re.sub(r"^#@title .*\n", "", cell.source)
         original = next(each for each in left if each.source == source)
-        assert len(cell.outputs) == sum(each.get("name") != "stderr" for each in original.outputs)
+        shows = [each for each in original.outputs if each.output_type != "stream"]
+        printed = [each.text for each in original.outputs if each.get("name") == "stdout"]
+        assert [each for each in cell.outputs if each.output_type != "stream"] == shows
+        assert [each.text for each in cell.outputs if each.output_type == "stream"] == printed[:1]
+        assert all(line in printed[0] for text in printed for line in text.split())
     missing = [cell for cell in ran if cell.source not in text
                and cell.source not in [re.sub(r"^#@title .*\n", "", c.source) for c in shown]]
     assert missing == []

@@ -1047,7 +1047,8 @@ def started(*arguments, path=()):
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *map(str, arguments)], stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), root])})
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, path), root])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # under nohup too
 
 
 def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from s3rec_mini.tools import fast, files
 from s3rec_mini.tools.dropout import Dropout
 from s3rec_mini.tools.fast import item_states, newest_states, packed
 from s3rec_mini.tools.files import load_weights
+from s3rec_mini.tools.vocabulary import Vocabulary
 
 SIZES = [  # hidden size, layers, heads, length
     pytest.param(8, 1, 1, 3, id="smallest"),
@@ -547,6 +549,16 @@ def test_a_small_file_that_claims_much_is_refused_before_it_takes_any_memory(
     with pytest.raises(ValueError, match=r"large\.safetensors does not fit the model: \d+ tensors"):
         S3Rec.load(large)
     assert {device.type for device in taken} == {"meta"}
+
+
+def test_a_model_that_names_its_items_is_loaded_without_a_warning(tmp_path):
+    model = make_model(num_items=2, num_attributes=1).float()
+    model.vocabulary = Vocabulary(("a", "b"), ("red",))
+    model.save(tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = S3Rec.load(tmp_path / "model")
+    assert loaded.device.type == "cpu" and loaded.vocabulary == model.vocabulary
 
 
 @pytest.mark.parametrize("claim", [

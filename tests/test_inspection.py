@@ -177,6 +177,12 @@ def test_nearest_items_never_returns_padding_mask_or_the_item(films, film_model)
     assert sorted(near["item"]) == [i for i in range(1, films.num_items + 1) if i != 5]
 
 
+@pytest.mark.parametrize("k", [0, -1, True, 2.0, "3"])
+def test_nearest_items_are_as_many_as_a_whole_number_says(films, film_model, k):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
+        nearest_items(film_model, films, 1, k)
+
+
 def test_nearest_items_of_an_unknown_title_suggest_one(films, film_model):
     with pytest.raises(ValueError, match="did you mean 'Toy Story"):
         nearest_items(film_model, films, "toy story")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..encoder import S3Rec
 from ..evaluation import evaluating
+from ..tools.checks import check_count
 from ..tools.vocabulary import check_fit, key_of
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "probe_attributes",
@@ -113,9 +114,10 @@ def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFra
     Raises
     ------
     ValueError
-        If there is no such item.
+        If there is no such item, or `k` is no number of them.
     """
     check_fit(model, data)
+    check_count("k", k, least=1)
     item = data.item_id(item)
     table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu().float(), dim=1)
     cosines = table @ table[item]  # (num_items + 2,)

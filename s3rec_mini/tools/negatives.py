@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import streams
+from .checks import check_count
 
 __all__ = ["negatives_for", "sample_negatives"]
 
@@ -14,6 +15,7 @@ def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: 
     Uniformly among 1…num_items; (num_users, count) int64. ValueError, with the user's name where
     names are given, if too few are unseen.
     """
+    check_count("count", count, least=1)
     generator = streams.generator("test negatives", seed)
     negatives = np.empty((len(targets), count), dtype=np.int64)
     for user, (history, target) in enumerate(zip(histories, targets, strict=True)):
@@ -38,10 +40,7 @@ def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
     """
     histories, targets = data.held_out(split)
     if np.ndim(asked) == 0:
-        whole = isinstance(asked, (int, np.integer)) and not isinstance(asked, bool)
-        if not whole or asked < 1:
-            raise ValueError(f"negatives must be a whole number of at least 1, or integers of "
-                             f"shape ({len(targets)}, K), not {asked!r}")
+        check_count("negatives", asked, least=1)
         return sample_negatives(histories, targets, data.num_items, int(asked), seed,
                                 data.user_names)
     negatives = np.asarray(asked)

@@ -25,6 +25,10 @@ CSS = Path(__file__).with_name("static") / "book.css"
 LIGHT = {"text-base": "#222832", "text-muted": "#48566b", "surface": "#f3f4f5",
          "border": "#c9c9c9", "primary": "#176de8", "background": "#ffffff"}
 SETS = ("students", "teachers")
+# HTML does not care how these are written, and its parser writes them small; SVG does.
+SVG_NAMES = {name.lower(): name for name in (
+    "lengthAdjust", "markerHeight", "markerUnits", "markerWidth", "patternTransform",
+    "patternUnits", "preserveAspectRatio", "refX", "refY", "textLength", "viewBox")}
 
 
 class Markdown(MarkdownConverter):
@@ -190,6 +194,8 @@ def picture(soup: BeautifulSoup, element: Tag) -> Tag:
     style = soup.new_tag("style")
     style.string = rules
     element.insert(0, style)
+    for each in [element, *element.find_all(True)]:
+        each.attrs = {SVG_NAMES.get(name, name): value for name, value in each.attrs.items()}
     element["xmlns"] = "http://www.w3.org/2000/svg"
     drawn = base64.b64encode(str(element).encode()).decode()
     return soup.new_tag("img", src=f"data:image/svg+xml;base64,{drawn}", alt=title)

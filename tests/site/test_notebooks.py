@@ -1,7 +1,9 @@
 """The exported notebooks: plain Markdown, folded where the page folds, and they run elsewhere."""
 
+import base64
 import math
 import re
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -93,6 +95,19 @@ STOPS = ("sequential_recommendation", "leaks_and_clocks", "self_attention", "mut
 @pytest.mark.parametrize("chapter", STOPS)
 def test_a_long_chapter_says_where_a_class_can_stop(chapter):
     assert prose(read(chapter, "teachers")).count("Half-time for a class of 90 minutes.") == 1
+
+
+@every_chapter
+def test_a_drawing_is_whole_and_alone_as_it_is_on_the_page(chapter):
+    """A browser that draws an image reads it as XML, where viewbox is no viewBox."""
+    page = (BUILD / "html" / EXECUTED[chapter].relative_to(RAN)).with_suffix(".html").read_text()
+    names = set(re.findall(r"\b[a-z]+[A-Z]\w*(?==)", "".join(
+        re.findall(r"<svg.*?</svg>", page, re.DOTALL))))
+    for drawn in re.findall(r"svg\+xml;base64,([\w+/=]+)", prose(read(chapter))):
+        drawing = ElementTree.fromstring(base64.b64decode(drawn))
+        assert drawing.get("viewBox").count(" ") == 3
+        found = {name for element in drawing.iter() for name in element.attrib}
+        assert not {name for name in found if name not in names} & {each.lower() for each in names}
 
 
 @every_chapter

@@ -99,9 +99,10 @@ def test_every_dependency_is_pinned_within_its_bounds(python):
 
 
 def test_colab_keeps_its_own_libraries():
-    """No dependency is capped, and only torch has a lower bound."""
+    """No dependency is capped, and only torch and pandas have a lower bound."""
     bounds = {n: str(r.specifier) for n, r in requirements(*PROJECT["dependencies"]).items()}
-    assert {name: bound for name, bound in bounds.items() if bound} == {"torch": ">=2.4"}
+    assert {name: bound for name, bound in bounds.items() if bound} == {
+        "torch": ">=2.4", "pandas": ">=2"}
 
 
 @pytest.mark.network

@@ -65,7 +65,7 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
         return ids[name]
     if count := dropped.get(str(name)):
         raise ValueError(f"item {name!r} is not in {source}: with {count} interactions it was "
-                         f"dropped by the k-core (min_count)")
+                         f"dropped by the k-core: min_count= says how many an item needs")
     texts = [key for key in ids if isinstance(key, str)]
     part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
     close = [text for text in texts if part and part in text.lower()][:3]

@@ -172,7 +172,7 @@ def formula(soup: BeautifulSoup, element: Tag) -> Tag:
     tag = f" \\tag{{{number.get_text().strip('()')}}}" if number else ""
     if number:
         number.decompose()
-    source = element.get_text().strip()
+    source = element.get_text().strip().replace("\\phone ", "")  # the book's own macro
     found = re.fullmatch(r"\\[(\[](.*)\\[)\]]", source, re.DOTALL)
     body = found[1].strip() if found else source
     made = soup.new_tag("math")

@@ -88,6 +88,11 @@ def share_html_handlers(app):
     handlers["singlehtml"] = handlers["html"] | handlers.get("singlehtml", {})
 
 
+# In formulas \phone is a new line where the window is no wider than a phone's, else nothing.
+PHONE = r"""window.MathJax = Object.assign(window.MathJax || {}, {tex: {macros: {
+phone: matchMedia("(max-width: 600px)").matches ? "\\\\ & \\quad " : ""}}})"""
+
+
 def copy_mathjax(app):
     if app.builder.format != "html":
         return
@@ -225,6 +230,7 @@ def setup(app):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MATPLOTLIBRC", str(write_matplotlibrc(Path(app.doctreedir))))
     app.add_directive("command-line", CommandLine)
+    app.add_js_file(None, body=PHONE, priority=900)  # after Sphinx's settings of MathJax
     app.connect("config-inited", show_repository_buttons, priority=100)
     app.connect("builder-inited", share_html_handlers)
     app.connect("builder-inited", copy_mathjax)

@@ -269,6 +269,15 @@ def test_the_nine_equations_fit_a_phone(visit):
     assert tab.evaluate(CUT, "div.math mjx-container") == []
 
 
+def test_formulas_break_for_a_phone_on_phones_alone(visit):
+    rows = "div.math [data-mml-node=mtr]"
+    desk = visit().open("book/reference/notation.html")
+    assert desk.evaluate(CUT, "div.math mjx-container") == []
+    phone = visit(viewport=PHONE).open("book/reference/notation.html")
+    assert phone.locator(rows).count() == desk.locator(rows).count() + 9
+    assert desk.locator("[data-mml-node=merror]").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_wide_table_has_a_shadow_where_more_of_it_lies(scheme, visit):
     """Two pictures of the right edge, of a wide table that scrolls and of its end."""

@@ -4,8 +4,7 @@ import importlib
 
 import nbformat
 
-from grading.collect import by_name, grade_id
-from grading.course import Course, questions
+from grading.course import Course, by_name, grade_id, questions
 
 ATTACKED = "mutual_information"  # the assignment that hostile submissions are made from
 

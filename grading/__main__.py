@@ -74,7 +74,7 @@ def grade(
     for (student, assignment), note in notes.items():
         made.write_note(assignment, student, note, "collect")
     graded = [one for one in found if not one.reason]
-    _each(made, graded, jobs, seconds, steps.grade, cell_seconds)
+    _each(made, graded, jobs, "not graded", seconds, steps.grade, cell_seconds)
     _export(made, graded, jobs, _read(roster), column)
 
 
@@ -88,12 +88,14 @@ def export(roster: Roster = None, column: Columns = [], course: Folder = COURSE,
     _export(made, graded, jobs, _read(roster), column)
 
 
-def _each(course: Course, found: list[HandIn], jobs: int, seconds: int, step, *options) -> None:
-    """Do a step for several submissions, some at a time, and note what went wrong."""
+def _each(course: Course, found: list[HandIn], jobs: int, failure: str, seconds: int, step,
+          *options) -> None:
+    """Do a step for several submissions, some at a time, and note where it fails."""
     def done(one):
         start = time.monotonic()
         wrong = steps.limited(seconds, step, course, one, *options)
-        course.write_note(one.assignment, one.student, wrong, step.__name__)
+        course.write_note(one.assignment, one.student, wrong and f"{failure}: {wrong}",
+                          step.__name__)
         taken = time.monotonic() - start
         typer.echo(f"{step.__name__} {one.student} {one.assignment}: {wrong or 'done'} "
                    f"({taken:.0f} s)", err=True)
@@ -119,7 +121,7 @@ def _export(course: Course, graded: list[HandIn], jobs: int, roster: pd.DataFram
     write_tables(course, None, columns)
     there = [one for one in graded
              if course.notebook("autograded", one.assignment, one.student).exists()]
-    _each(course, there, jobs, steps.PAGE_SECONDS, steps.page)
+    _each(course, there, jobs, "no feedback page", steps.PAGE_SECONDS, steps.page)
     for path in write_tables(course, roster, columns):
         typer.echo(f"written: {path}")
 

@@ -9,7 +9,7 @@ is undone, and what was written in places that do not count is kept in sight and
 import html
 import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import nbformat
 import nh3
@@ -23,8 +23,8 @@ LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
+TEX = re.compile(r"\\(?=href|style|class|cssId|require)")  # MathJax makes of these what runs
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
-IN_ADDRESSES = "-_.!~*'();/?:@&=+$,#"  # signs that Jupyter leaves alone in a picture's name
 
 
 def cleaned(course: Course, assignment: str, path: Path):
@@ -70,13 +70,13 @@ def read_submission(path: Path):
         why = " ".join(str(wrong).split())[:200]
         raise ValueError(f"this is no notebook that can be read ({why}): download it again as "
                          f".ipynb and hand it in anew") from None
-    if sum(len(cell.source) for cell in notebook.cells if cell.cell_type == "code") > CODE:
-        raise ValueError(f"the notebook has more than {CODE:,} characters of code: take out what "
-                         f"is no code and hand it in again")
     written = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     if sum(len(PICTURE.sub("", cell.source)) for cell in written) > TEXT:
         for cell in written:
             cell.cell_type = "raw"
+    if sum(len(cell.source) for cell in notebook.cells if cell.cell_type == "code") > CODE:
+        raise ValueError(f"the notebook has more than {CODE:,} characters of code: take out what "
+                         f"is no code and hand it in again")
     return notebook
 
 
@@ -104,6 +104,8 @@ def merged(release, submission):
                      if missing or any(cell.cell_type == "markdown" for cell in cells)]:
         notes.append(f"cells without a label stand {', '.join(elsewhere)}: what is written there "
                      f"is no answer, unless whoever grades by hand takes it for one")
+    if any(cell.cell_type == "raw" for cell in submission.cells):
+        notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")
     cells = [_own(cell) for cell in added.get(None, [])]
     for cell in release.cells:
         name = grade_id(cell)
@@ -129,28 +131,26 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
     pictures : dict
         Of the cell's attachments, the address that holds a picture's data, by the picture's name.
     """
-    known = {}
+    pictures = {unquote(name): address for name, address in pictures.items()}
 
-    def named(data):
-        return known.setdefault(data, f"picture-{len(known)}")
+    def pasted(found):  # as Colab does
+        name = f"pasted-{len(pictures)}"
+        pictures[name] = found[0]
+        return f"attached/{name}"
 
     def passed(tag, attribute, value):
         if attribute == "src":
-            return addresses.get(value)
+            return pictures.get(unquote(value.removeprefix("attached/")))
         return value if attribute not in ("href", "cite") or LINK.match(value) else None
 
-    text = PICTURE.sub(lambda found: named(found[0]), text)
-    for name in sorted(pictures, key=len, reverse=True):  # no name before a longer one it begins
-        for written in (name, quote(name), quote(name, safe=IN_ADDRESSES)):
-            text = text.replace(f"attachment:{written}", named(pictures[name]))
-    text = re.sub(r"attachment:(?=\S)", "no-picture:", text)  # nbconvert stops where one is missing
-    addresses = {name: data for data, name in known.items()}
+    # nbconvert stops at an attachment that is missing.
+    text = PICTURE.sub(pasted, re.sub(r"attachment:(?=\S)", "attached/", text))
     renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
     try:
         page = MarkdownWithMath(renderer).render(text)
     except Exception:  # text may be anything, and is still to be read
         page = f"<pre>{html.escape(text)}</pre>"
-    safe = nh3.clean(page, attribute_filter=passed)
+    safe = TEX.sub("", nh3.clean(page, attribute_filter=passed))
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
 

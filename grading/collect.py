@@ -13,10 +13,11 @@ from pathlib import Path
 
 from .course import key
 
-# How Canvas names the files, and Moodle files or folders, of submissions; the number is the
-# student's, and what follows is the student's choice.
-CANVAS = re.compile(r"[^_]+(?:_LATE)?_(\d+)_\d+_(.*)", re.ASCII)
-MOODLE = re.compile(r".+?_(\d+)_assignsubmission_[a-z]+_?(.*)", re.ASCII)
+# How Canvas and Moodle name the files, and Moodle the folders, of submissions: the number is the
+# student's, and what stands behind it in a file's name is the student's choice.
+FILE = re.compile(r"(?:[^_]+(?:_LATE)?_(\d+)_\d+|.+?_(\d+)_assignsubmission_[a-z]+)_(.*)",
+                  re.ASCII)
+FOLDER = re.compile(r".+_(\d+)_assignsubmission_[a-z]+_?", re.ASCII)
 LITTER = re.compile(r"\..*|__MACOSX|Thumbs\.db|desktop\.ini")
 
 
@@ -87,28 +88,24 @@ def _hand_in(path: Path, folder: Path, assignments: list[str]) -> HandIn:
     name = "/".join(parts)
     if parts[0] in assignments and len(parts) > 1:
         parts = parts[1:]  # a folder for each assignment, as a teacher sorts downloads
-    named = [re.sub("[ -]", "_", found.lower()) for found in re.findall(
-        "|".join(known.replace("_", "[ _-]") for known in assignments), parts[-1],
-        re.IGNORECASE | re.ASCII)] if assignments else []
-    assignment = named[0] if len(set(named)) == 1 else ""
-    student = _student(parts, assignment)
-    return HandIn(path, name, student, assignment, _reason(path, parts, student, named))
+    first, last = parts[0], parts[-1]
+    by_system = (FOLDER if len(parts) > 1 else FILE).fullmatch(first)
+    if by_system and first is last:
+        last = by_system[3]
+    spelled = "|".join(re.escape(known).replace("_", "[ _-]") for known in assignments)
+    named = list(re.finditer(spelled, last, re.IGNORECASE | re.ASCII))
+    known = {re.sub("[ -]", "_", found[0].lower()) for found in named}
+    student = "" if LITTER.fullmatch(first) else first
+    if by_system:
+        student = by_system[1] or by_system[2]
+    elif student and len(parts) == 1:
+        own = re.fullmatch(r"(?:Copy of )*(.+?) ?[_-] ?", last[:named[0].start()] if named else "")
+        student = own[1] if own else ""
+    return HandIn(path, name, student, "".join(known) if len(known) == 1 else "",
+                  _reason(path, parts, student, len(known)))
 
 
-def _student(parts: list[str], assignment: str) -> str:
-    """Return whose a file is, or ""."""
-    first = parts[0]
-    if len(parts) > 1:
-        moodle = MOODLE.fullmatch(first)
-        return "" if LITTER.fullmatch(first) else moodle[1] if moodle else first
-    if by_system := CANVAS.fullmatch(first) or MOODLE.fullmatch(first):
-        return by_system[1]
-    own = re.match(rf"(?:Copy of )*(.*?) ?[_-] ?{assignment.replace('_', '[ _-]')}", first,
-                   re.IGNORECASE | re.ASCII) if assignment else None
-    return own[1].strip("_- .") if own else ""
-
-
-def _reason(path: Path, parts: list[str], student: str, named: list[str]) -> str:
+def _reason(path: Path, parts: list[str], student: str, known: int) -> str:
     """Return why a file is not graded, or ""."""
     if any(LITTER.fullmatch(part) for part in parts):
         return "a program left it there"
@@ -116,7 +113,7 @@ def _reason(path: Path, parts: list[str], student: str, named: list[str]) -> str
         return "no file that can be opened"
     if not parts[-1].lower().endswith(".ipynb"):
         return "no notebook, whose name ends in .ipynb"
-    if len(set(named)) != 1:
+    if known != 1:
         return "its name holds no assignment's, or several"
     if not student:
         return "nobody knows whose it is: put it into a folder named after the student"

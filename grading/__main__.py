@@ -70,9 +70,10 @@ def grade(
         typer.echo(one)
     notes = reasons(found)
     made.enrol({student for student, _ in notes} - {""})
-    made.forget_notes(notes)
+    made.forget_notes()
     for (student, assignment), note in notes.items():
         made.write_note(assignment, student, note, "collect")
+        made.write_note(assignment, student, "", "clean")  # until it is cleaned anew
     graded = [one for one in found if not one.reason]
     _each(made, graded, jobs, "not graded", seconds, steps.grade, cell_seconds)
     _export(made, graded, jobs, _read(roster), column)

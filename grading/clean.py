@@ -114,7 +114,7 @@ def merged(release, submission):
             if len(filled) > 1:
                 notes.append(f"the answer {name} stands in several cells: all were taken")
             if filled or not any(part.source.strip() for part in answers.get(name, [])):
-                *before, cell.source = _sources(filled)
+                *before, cell.source = _sources(cell.cell_type, filled)
                 cells += [new_code_cell(source) for source in before]
         cells += [cell, *(_own(cell) for cell in added.get(name, []))]
     release.cells = cells
@@ -194,9 +194,9 @@ def _filled(blank, parts) -> list:
     return [part for text, part in texts.items() if text not in ("", blank.source.strip())]
 
 
-def _sources(filled: list) -> list[str]:
+def _sources(kind: str, filled: list) -> list[str]:
     """Return an answer's text, a part for each cell that it needs: cells that ran alone do so."""
-    if any(part.cell_type != "code" for part in filled):
+    if kind == "markdown":
         return ["\n".join(_page(part) for part in filled)]
     sources = [part.source for part in filled]
     joined = "\n".join(sources)

@@ -81,13 +81,9 @@ class Course:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(note, encoding="utf-8", errors="backslashreplace")
 
-    def forget_notes(self, submissions) -> None:
-        """Forget what was noted about these, by student and assignment, and about no assignment."""
-        notes = self.folder / "notes"
-        for path in [self._note(assignment, student, room)
-                     for student, assignment in submissions for room in ROOMS]:
-            path.unlink(missing_ok=True)
-        for path in notes.glob("*/-*.txt"):
+    def forget_notes(self) -> None:
+        """Forget what was noted about files that answer no assignment."""
+        for path in (self.folder / "notes").glob("*/-*.txt"):
             path.unlink()
 
     def _note(self, assignment: str, student: str, room: str) -> Path:
@@ -143,9 +139,7 @@ def key(student: str) -> str:
         f"%{byte:02X}" for byte in sign[0].encode()), student)
 
 
-def name_of(key: str) -> str:
-    """Return the student's name that `key` has made such a key of."""
-    return unquote(key)
+name_of = unquote  # of a key
 
 
 def grade_id(cell) -> str | None:

@@ -222,6 +222,16 @@ def test_both_halves_of_a_written_answer_are_kept_and_shown(handed):
     assert "stands in several cells" in notebook.cells[0].source  # the student sees it, too
 
 
+def test_an_answer_counts_whatever_kind_of_cell_it_stands_in(handed):
+    def change(cells):
+        cells[2] = label(new_markdown_cell("def f(): return 1"), "info-nce", solution=True)
+        cells[4] = label(new_code_cell("An *answer*."), "written", solution=True)
+    notebook, _ = handed(change)
+    assert source(notebook, "info-nce") == "def f(): return 1"
+    assert "An <em>answer</em>." in source(notebook, "written")
+    assert by_name(notebook)["written"].cell_type == "markdown"
+
+
 def test_a_note_says_where_text_stands_whose_label_is_gone(handed):
     def change(cells):
         cells[4].source = "An answer."

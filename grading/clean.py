@@ -23,7 +23,7 @@ LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
-TEX = re.compile(r"\\(?=href|style|class|cssId|require)")  # MathJax makes of these what runs
+TEX = re.compile(r"\\+(?=href|style|class|cssId|require|mmlToken)")  # MathJax lets these run
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
 
 

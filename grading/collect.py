@@ -99,7 +99,8 @@ def _hand_in(path: Path, folder: Path, assignments: list[str]) -> HandIn:
     if by_system:
         student = by_system[1] or by_system[2]
     elif student and len(parts) == 1:
-        own = re.fullmatch(r"(?:Copy of )*(.+?) ?[_-] ?", last[:named[0].start()] if named else "")
+        before = last[:named[0].start()] if named else ""
+        own = re.fullmatch(r"(?:Copy of )*(.+?) *[_-][ _-]*", before)
         student = own[1] if own else ""
     return HandIn(path, name, student, "".join(known) if len(known) == 1 else "",
                   _reason(path, parts, student, len(known)))

@@ -37,7 +37,7 @@ def limited(seconds: int, step, course: Course, one: HandIn, *options) -> str:
         process.kill()  # and with it the sandbox, which dies with its parent
         process.join()
         return f"it ran for more than {seconds} seconds"
-    return f"the grader failed, see {log}" if process.exitcode else ""
+    return f"the grader failed, see logs/{log.name}" if process.exitcode else ""
 
 
 def grade(course: Course, one: HandIn, cell_seconds: int) -> None:

@@ -54,6 +54,7 @@ def collected(folder, *names, known=KNOWN):
     ("mallory/Zoe_99_assignsubmission_file_/attention.ipynb", "mallory", "attention"),
     ("ada_attention.ipynb", "ada", "attention"),
     ("bob_b-attention (1).ipynb", "bob_b", "attention"),
+    ("ada - _attention.ipynb", "ada", "attention"),
     ("Copy of ada_attention.IPYNB", "ada", "attention"),
     ("lovelaceada_41_9001_attention.ipynb", "41", "attention"),
     ("curiemarie_LATE_42_9002_attention-1.ipynb", "42", "attention"),
@@ -323,7 +324,8 @@ BAD = "<script>alert(1)</script>"
     "<form action=/api/contents><input name=a></form>", "<meta http-equiv=refresh content=0>",
     "<link rel=stylesheet href=//evil>", "<object data=//evil>", "<div id=x class=y>",
     "\\!\\[a\\]\\(//evil/a.png\\)", "a\n\n&#10;&#10;\\[a\\]\\(javascript:alert(1)\\)",
-    f"<pre>\n\n</pre>{BAD}", "$\\href{javascript:alert(1)}{x}$", "<a href='/api/contents'>a</a>",
+    f"<pre>\n\n</pre>{BAD}", "$\\href{javascript:alert(1)}{x}$",
+    "$`\\\\\\href{a}`$ `\\\\href` &#92;href&#123;a&#125;", "<a href='/api/contents'>a</a>",
     "<!-- --><style>*{}</style>", f"```\n</pre>{BAD}\n```", f"<math><mtext>{BAD}</mtext></math>",
     "![a](data:image/svg+xml;base64,AAAA)", '![a](data:image/png;base64,AA"onerror=alert(1))',
 ])

@@ -86,10 +86,10 @@ class Examine(Execute):
             self.examination = Examination(self.setup, self.answers, self._ask)
         if is_grade(cell) and not is_solution(cell):
             cell.outputs = self.examination.outputs_of(cell.source)
-            cell.execution_count = None
         else:
             self._execute(cell, index)
             cell.outputs = [plain(output) for output in cell.outputs]
+        cell.execution_count = None  # a kernel may send anything for a number
         return cell, resources
 
     def process_message(self, msg, cell, cell_index):

@@ -199,6 +199,17 @@ def mutual_information(counts):
 from IPython.display import HTML, display
 display(HTML("<script>alert('SCRIPT')</script>"))
 """), set()),
+    "sends_what_it_likes": (below("best-critic", """
+kernel = get_ipython().kernel
+SCRIPT = "<img src=x onerror=alert('SCRIPT')>"
+for kind, content in (
+        ("execute_input", {"code": "", "execution_count": SCRIPT}),
+        ("display_data", {"data": {"image/png": SCRIPT, "text/html": SCRIPT, "text/plain": SCRIPT},
+                          "metadata": {"image/png": {"width": '1"' + SCRIPT}}}),
+        ("stream", {"name": SCRIPT, "text": SCRIPT}),
+        ("error", {"ename": SCRIPT, "evalue": SCRIPT, "traceback": [SCRIPT]})):
+    kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
+"""), set()),
     "labels_lost": (unlabelled, set()),
     "half_signs": (half_signs, set()),
     "unhashable_labels": (unhashable_labels, set()),

@@ -76,7 +76,7 @@ def grade(
         made.write_note(assignment, student, "", "clean")  # until it is cleaned anew
     graded = [one for one in found if not one.reason]
     _each(made, graded, jobs, "not graded", seconds, steps.grade, cell_seconds)
-    _export(made, graded, jobs, _read(roster), column)
+    _export(made, graded, jobs, known, column)
 
 
 @app.command()

@@ -91,7 +91,8 @@ def merged(release, submission):
         elif name not in known:
             added.setdefault(place, []).append(cell)
         elif cell.source.split() != known[name].source.split():
-            added.setdefault(name, []).append(new_raw_cell(cell.source))
+            text = cell if cell.cell_type == "markdown" else new_raw_cell(cell.source)
+            added.setdefault(name, []).append(text)
             changed.append(name)
         place = name if name in known else place
     asked = [name for name, cell in known.items() if is_solution(cell)]
@@ -101,7 +102,8 @@ def merged(release, submission):
         notes.append(f"{', '.join(changed)}: no place for an answer, and put back as it was; what "
                      f"was written there stands below, and does not count")
     if elsewhere := [f"below {place}" if place else "at the top" for place, cells in added.items()
-                     if missing or any(cell.cell_type == "markdown" for cell in cells)]:
+                     if missing or place not in changed
+                     and any(cell.cell_type != "code" for cell in cells)]:
         notes.append(f"cells without a label stand {', '.join(elsewhere)}: what is written there "
                      f"is no answer, unless whoever grades by hand takes it for one")
     if any(cell.cell_type == "raw" for cell in submission.cells):
@@ -190,8 +192,8 @@ def _page(cell) -> str:
 
 def _filled(blank, parts) -> list:
     """Return the different cells of an answer in which something was written."""
-    texts = {part.source.strip(): part for part in parts}
-    return [part for text, part in texts.items() if text not in ("", blank.source.strip())]
+    texts = {(part.source.strip(), str(part.get("attachments"))): part for part in parts}
+    return [part for (text, _), part in texts.items() if text not in ("", blank.source.strip())]
 
 
 def _sources(kind: str, filled: list) -> list[str]:

@@ -71,6 +71,8 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                     notes.append(f"{assignment}: to be graded by hand")
             if student or any(notes):
                 rows[student] = row | {"note": "; ".join(note for note in notes if note)}
+    if not rows:
+        raise ValueError("nobody has handed in anything yet: run make grade first")
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("student")
     order = [f"{assignment}: {column}" for assignment, known in points.items()
              for column in [*(f"{name} ({most:g})" for name, most in known.items()), "total"]]
@@ -84,7 +86,7 @@ def moodle_table(totals: pd.DataFrame, notes: pd.Series) -> pd.DataFrame:
     Students known by Moodle's number of a participant are named as in its grading worksheet.
     """
     table = totals.assign(feedback=notes).rename_axis("username").reset_index()
-    numbers = table["username"].str.fullmatch(r"\d+")
+    numbers = table["username"].astype(str).str.fullmatch(r"\d+")
     identifier = ("Participant " + table["username"]).where(numbers, "")
     return table.assign(Identifier=identifier)
 
@@ -122,6 +124,8 @@ def canvas_columns(roster: pd.DataFrame, assignments: list[str], columns: list[s
         If no column is named after an assignment, as in "New dataset (12345)", but several are, or
         some are that hold its name.
     """
+    if wrong := [column for column in columns if "=" not in column]:
+        raise ValueError(f"--column wants ASSIGNMENT=COLUMN, not {wrong[0]}")
     chosen = dict(column.split("=", 1) for column in columns)
     if unknown := {*chosen.values()} - {*roster, ""}:
         raise ValueError(f"the roster has no column {', '.join(sorted(unknown))}")

@@ -28,7 +28,7 @@ from grading.clean import cleaned, rendered  # noqa: E402
 from grading.collect import HandIn, hand_ins, reasons  # noqa: E402
 from grading.course import Course, by_name, grade_id, key, name_of  # noqa: E402
 from grading.examiner import plain  # noqa: E402
-from grading.tables import canvas_columns, canvas_table, inert  # noqa: E402
+from grading.tables import canvas_columns, canvas_table, inert, moodle_table  # noqa: E402
 
 KNOWN = ["attention", "mutual_information", "new_dataset"]
 PICTURE = base64.b64encode(b"\x89PNG and so on, pasted by an honest student").decode()
@@ -317,6 +317,19 @@ def test_pictures_in_a_written_answer_are_kept_and_shown(handed):
 BAD = "<script>alert(1)</script>"
 
 
+def test_two_pictures_of_one_name_and_one_in_a_question_are_kept(handed):
+    def change(cells):
+        for data in ("AAAA", "BBBB"):
+            cells.append(label(new_markdown_cell("![x](attachment:x.png)"), "written"))
+            cells[-1].attachments = {"x.png": {"image/png": data}}
+        cells[0].source += " ![x](attachment:x.png)"
+        cells[0].attachments = {"x.png": {"image/png": "CCCC"}}
+    notebook, _ = handed(change)
+    assert "base64,AAAA" in source(notebook, "written")
+    assert "base64,BBBB" in source(notebook, "written")
+    assert any("base64,CCCC" in cell.source for cell in notebook.cells)
+
+
 @pytest.mark.parametrize("text", [
     BAD, "<img src=x onerror=alert(1)>", "<svg onload=alert(1)>", "[a](javascript:alert(1))",
     "<a href='JaVaScRiPt:alert(1)'>a</a>", "<iframe src=//evil></iframe>", "![a](//evil/a.png)",
@@ -385,6 +398,12 @@ def test_where_a_column_of_canvas_may_be_meant_or_several_are_the_teacher_is_ask
     assert canvas_columns(roster(*columns), ["attention"], ["attention="]) == ["attention"]
     with pytest.raises(ValueError, match="no column Atention"):
         canvas_columns(roster(*columns), ["attention"], ["attention=Atention"])
+    with pytest.raises(ValueError, match="wants ASSIGNMENT=COLUMN"):
+        canvas_columns(roster(*columns), ["attention"], ["Attention (1)"])
+
+
+def test_there_are_tables_where_nothing_could_be_graded():
+    assert list(moodle_table(pd.DataFrame({}), pd.Series({"ada": "why"})))[-1] == "Identifier"
 
 
 def test_no_cell_of_a_table_is_a_formula():

@@ -101,10 +101,11 @@ def merged(release, submission):
     if changed:
         notes.append(f"{', '.join(changed)}: no place for an answer, and put back as it was; what "
                      f"was written there stands below, and does not count")
-    if elsewhere := [f"below {place}" if place else "at the top" for place, cells in added.items()
-                     if missing or place not in changed
-                     and any(cell.cell_type != "code" for cell in cells)]:
-        notes.append(f"cells without a label stand {', '.join(elsewhere)}: what is written there "
+    written = [place for place, cells in added.items() if missing or (
+        place not in changed and any(cell.cell_type != "code" for cell in cells))]
+    if written:
+        elsewhere = ", ".join(f"below {place}" if place else "at the top" for place in written)
+        notes.append(f"cells without a label stand {elsewhere}: what is written there "
                      f"is no answer, unless whoever grades by hand takes it for one")
     if any(cell.cell_type == "raw" for cell in submission.cells):
         notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")

@@ -251,7 +251,7 @@ def test_what_was_written_into_other_cells_is_put_back_kept_in_sight_and_noted(h
     assert source(notebook, "title") == "# Title" and source(notebook, "q-info-nce") == "check()"
     assert "title, q-info-nce: no place for an answer" in note
     own = [cell.source for cell in notebook.cells[1:] if not grade_id(cell)]
-    assert "My **answer**" in own[0] and "assert True  # &lt;script&gt;" in own[1]
+    assert "My <strong>answer</strong>" in own[0] and "assert True  # &lt;script&gt;" in own[1]
 
 
 def test_the_notebook_of_another_assignment_says_so(handed):

@@ -83,42 +83,18 @@ def read_submission(path: Path):
 def merged(release, submission):
     """Return the student version `release` with what `submission` holds, and notes on that."""
     known = by_name(release)
-    answers, added, changed, place, notes = {}, {}, [], None, []
-    for cell in submission.cells:
-        name = grade_id(cell)
-        if name in known and is_solution(known[name]):
-            answers.setdefault(name, []).append(cell)
-        elif name not in known:
-            added.setdefault(place, []).append(cell)
-        elif cell.source.split() != known[name].source.split():
-            text = cell if cell.cell_type == "markdown" else new_raw_cell(cell.source)
-            added.setdefault(name, []).append(text)
-            changed.append(name)
-        place = name if name in known else place
-    asked = [name for name, cell in known.items() if is_solution(cell)]
-    if missing := [name for name in asked if name not in answers]:
-        notes.append(f"no cell has the label of the answer {', '.join(missing)}")
-    if changed:
-        notes.append(f"{', '.join(changed)}: no place for an answer, and put back as it was; what "
-                     f"was written there stands below, and does not count")
-    written = [place for place, cells in added.items() if missing or (
-        place not in changed and any(cell.cell_type != "code" for cell in cells))]
-    if written:
-        elsewhere = ", ".join(f"below {place}" if place else "at the top" for place in written)
-        notes.append(f"cells without a label stand {elsewhere}: what is written there "
-                     f"is no answer, unless whoever grades by hand takes it for one")
+    answers, added, changed = _by_place(known, submission)
+    filled = {name: _filled(cell, answers.get(name, []))
+              for name, cell in known.items() if is_solution(cell)}
+    notes = _notes(answers, filled, added, changed)
     if any(cell.cell_type == "raw" for cell in submission.cells):
         notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")
     cells = [_own(cell) for cell in added.get(None, [])]
     for cell in release.cells:
         name = grade_id(cell)
-        if name in asked:
-            filled = _filled(cell, answers.get(name, []))
-            if len(filled) > 1:
-                notes.append(f"the answer {name} stands in several cells: all were taken")
-            if filled or not any(part.source.strip() for part in answers.get(name, [])):
-                *before, cell.source = _sources(cell.cell_type, filled)
-                cells += [new_code_cell(source) for source in before]
+        if name in filled:
+            *before, cell.source = _sources(cell, answers.get(name, []), filled[name])
+            cells += [new_code_cell(source) for source in before]
         cells += [cell, *(_own(cell) for cell in added.get(name, []))]
     release.cells = cells
     return release, notes
@@ -191,20 +167,57 @@ def _page(cell) -> str:
                                   if name and PICTURE.fullmatch(address)})
 
 
-def _filled(blank, parts) -> list:
+def _by_place(known: dict, submission) -> tuple[dict, dict, list[str]]:
+    """Return the cells of each answer, those added below each known cell, and what was changed."""
+    answers, added, changed, place = {}, {}, [], None
+    for cell in submission.cells:
+        name = grade_id(cell)
+        if name in known and is_solution(known[name]):
+            answers.setdefault(name, []).append(cell)
+        elif name not in known:
+            added.setdefault(place, []).append(cell)
+        elif cell.source.split() != known[name].source.split():
+            text = cell if cell.cell_type == "markdown" else new_raw_cell(cell.source)
+            added.setdefault(name, []).append(text)
+            changed.append(name)
+        place = name if name in known else place
+    return answers, added, changed
+
+
+def _notes(answers: dict, filled: dict, added: dict, changed: list[str]) -> list[str]:
+    """Return what teacher and student should know of answers, and of text that is none."""
+    notes = [f"the answer {name} stands in several cells: all were taken"
+             for name, parts in filled.items() if len(parts) > 1]
+    if missing := [name for name in filled if name not in answers]:
+        notes.append(f"no cell has the label of the answer {', '.join(missing)}")
+    if changed:
+        notes.append(f"{', '.join(changed)}: no place for an answer, and put back as it was; what "
+                     f"was written there stands below, and does not count")
+    written = [place for place, cells in added.items() if missing or (
+        place not in changed and any(cell.cell_type != "code" for cell in cells))]
+    if written:
+        elsewhere = ", ".join(f"below {place}" if place else "at the top" for place in written)
+        notes.append(f"cells without a label stand {elsewhere}: what is written there is no "
+                     f"answer, unless whoever grades by hand takes it for one")
+    return notes
+
+
+def _filled(blank, parts: list) -> list:
     """Return the different cells of an answer in which something was written."""
     texts = {(part.source.strip(), str(part.get("attachments"))): part for part in parts}
     return [part for (text, _), part in texts.items() if text not in ("", blank.source.strip())]
 
 
-def _sources(kind: str, filled: list) -> list[str]:
+def _sources(blank, parts: list, filled: list) -> list[str]:
     """Return an answer's text, a part for each cell that it needs: cells that ran alone do so."""
-    if kind == "markdown":
+    if not filled:  # as it was handed out, or emptied, or missing
+        return [blank.source if any(part.source.strip() for part in parts) else ""]
+    if blank.cell_type == "markdown":
         return ["\n".join(_page(part) for part in filled)]
     sources = [part.source for part in filled]
     joined = "\n".join(sources)
     cut = _runs(joined) and not all(_runs(source) for source in sources)
-    return [joined] if cut or not sources else sources
+    return [joined] if cut else sources
 
 
 def _runs(source: str) -> bool:

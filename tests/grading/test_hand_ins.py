@@ -396,8 +396,8 @@ def test_where_a_column_of_canvas_may_be_meant_or_several_are_the_teacher_is_ask
     said = [f"attention={columns[0]}"]
     assert canvas_columns(roster(*columns), ["attention"], said) == columns[:1]
     assert canvas_columns(roster(*columns), ["attention"], ["attention="]) == ["attention"]
-    with pytest.raises(ValueError, match="no column Atention"):
-        canvas_columns(roster(*columns), ["attention"], ["attention=Atention"])
+    with pytest.raises(ValueError, match="no column Attentive"):
+        canvas_columns(roster(*columns), ["attention"], ["attention=Attentive"])
     with pytest.raises(ValueError, match="wants ASSIGNMENT=COLUMN"):
         canvas_columns(roster(*columns), ["attention"], ["Attention (1)"])
 

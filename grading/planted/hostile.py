@@ -61,11 +61,12 @@ def unhashable_labels(cells):
 
 
 def cut_in_two(cells):
+    cells["q6-written"].source = "The first half.\nThe second half."
     for name in ("info-nce", "q6-written"):
         lines = cells[name].source.split("\n")
         second = copy.deepcopy(cells[name])
-        cells[name].source = "\n".join(lines[:-1]) or "The first half."
-        second.source = lines[-1] if len(lines) > 1 else "The second half."
+        cells[name].source = "\n".join(lines[:-1])
+        second.source = lines[-1]
         later = {key: cells.pop(key) for key in list(cells)[list(cells).index(name) + 1:]}
         cells |= {f"{name}, second part": second} | later
 

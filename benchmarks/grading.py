@@ -42,7 +42,7 @@ from grading.planted import (
 # One of each kind: what never ends, what takes all it can get, what ends the kernel, what cheats.
 HOSTILE = ["endless_loop", "prints_without_end", "memory_bomb", "returns_a_gigabyte", "exits",
            "patches_helpers", "edits_tests", "random_bytes", "two_hundred_megabytes"]
-DONE = re.compile(r"^(\S+) (\S+): .* \((\d+) s\)$", re.MULTILINE)
+DONE = re.compile(r"^grade (\S+) (\S+): .* \((\d+) s\)$", re.MULTILINE)
 
 
 def hand_in_all(folder: Path, course) -> dict[tuple[str, str], set[str]]:

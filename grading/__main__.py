@@ -1,7 +1,6 @@
 """The commands behind `make assignments`, `make grade` and `make grades`."""
 
 import os
-import re
 import shutil
 import sys
 import time
@@ -9,25 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
-import nbformat
+import pandas as pd
 import typer
 
-from . import sandbox
-from .autograde import CELL_SECONDS, SECONDS, autograde
-from .collect import merged, read_submission
-from .course import ROOT, Course, build, questions
-from .tables import write_tables
+from . import sandbox, steps
+from .collect import HandIn, hand_ins, reasons
+from .course import ROOT, Course, build, name_of, questions
+from .tables import canvas_columns, write_tables
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="Build and grade the assignments.")
 COURSE = ROOT / "course"  # not below _build, which is thrown away: it holds the gradebook
-# How Canvas names the files, and Moodle the folders, of submissions; the number is the student's.
-CANVAS = re.compile(r"[^_]+(?:_LATE)?_(\d+)_\d+_.*")
-MOODLE = re.compile(r".+_(\d+)_assignsubmission_file_?.*")
 
 Folder = Annotated[Path, typer.Option("--course", help="Where nbgrader keeps the course.")]
 Roster = Annotated[Path | None, typer.Option(
     help="The gradebook that Canvas exports; writes canvas.csv for its import.")]
+Columns = Annotated[list[str], typer.Option(
+    "--column", help="ASSIGNMENT=COLUMN: a column of that gradebook which is named otherwise.")]
+Jobs = Annotated[int, typer.Option(help="Submissions graded at a time.")]
 
 
 @app.command("build")
@@ -49,81 +47,62 @@ def build_command(
 @app.command()
 def grade(
     submitted: Annotated[Path, typer.Argument(
-        help="A folder of notebooks: STUDENT/ASSIGNMENT.ipynb, STUDENT_ASSIGNMENT.ipynb, or as "
-             "Canvas and Moodle name what they let you download.")],
+        help="A folder: STUDENT/ASSIGNMENT.ipynb, STUDENT_ASSIGNMENT.ipynb, or as Canvas and "
+             "Moodle name what they let you download.")],
     roster: Roster = None,
+    column: Columns = [],  # noqa: B006
     course: Folder = COURSE,
-    jobs: Annotated[int, typer.Option(help="Submissions graded at a time.")] = 2,
-    cell_seconds: Annotated[int, typer.Option(help="Seconds that a cell may run.")] = CELL_SECONDS,
-    seconds: Annotated[int, typer.Option(help="Seconds that a submission may run.")] = SECONDS,
+    jobs: Jobs = 2,
+    cell_seconds: Annotated[int, typer.Option(help="Seconds that a cell may run.")] =
+    steps.CELL_SECONDS,
+    seconds: Annotated[int, typer.Option(help="Seconds that a submission may run.")] =
+    steps.SECONDS,
 ):
     """Grade a folder of notebooks; one bad submission costs nobody else anything."""
     made = _built(course)
     sandbox.check()
-    found = submissions(submitted, made.assignments)
-    made.enrol({student for student, _ in found})
-
-    def graded(key):
-        return grade_one(made, *key, found[key], cell_seconds, seconds)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(graded, found))
-    _export(made, roster, sorted({assignment for _, assignment in found}))
+    found = hand_ins(submitted, made.assignments)
+    known = _read(roster)
+    if known is not None:  # what Canvas lacks is to be known before, not after grading
+        canvas_columns(known, sorted({one.assignment for one in found if not one.reason}), column)
+    typer.echo("file → student → assignment")
+    for one in found:
+        typer.echo(one)
+    notes = reasons(found)
+    made.enrol({student for student, _ in notes} - {""})
+    made.forget_notes()
+    for (student, assignment), note in notes.items():
+        made.write_note(assignment, student, note, "collect")
+        made.write_note(assignment, student, "", "clean")  # until it is cleaned anew
+    graded = [one for one in found if not one.reason]
+    _each(made, graded, jobs, "not graded", seconds, steps.grade, cell_seconds)
+    _export(made, graded, jobs, known, column)
 
 
 @app.command()
-def export(roster: Roster = None, course: Folder = COURSE):
+def export(roster: Roster = None, column: Columns = [], course: Folder = COURSE,  # noqa: B006
+           jobs: Jobs = 2):
     """Write tables and feedback again, with what was graded by hand since."""
     made = _built(course)
-    shutil.rmtree(made.folder / "feedback", ignore_errors=True)
-    _export(made, roster, made.assignments)
+    paths = (made.folder / "autograded").glob("*/*/*.ipynb")
+    graded = [HandIn(path, path.name, name_of(path.parts[-3]), path.stem) for path in paths]
+    _export(made, graded, jobs, _read(roster), column)
 
 
-def submissions(folder: Path, assignments: list[str]) -> dict[tuple[str, str], Path]:
-    """Find who handed in what, by the names of folders and files.
+def _each(course: Course, found: list[HandIn], jobs: int, failure: str, seconds: int, step,
+          *options) -> None:
+    """Do a step for several submissions, some at a time, and note where it fails."""
+    def done(one):
+        start = time.monotonic()
+        wrong = steps.limited(seconds, step, course, one, *options)
+        course.write_note(one.assignment, one.student, wrong and f"{failure}: {wrong}",
+                          step.__name__)
+        taken = time.monotonic() - start
+        typer.echo(f"{step.__name__} {one.student} {one.assignment}: {wrong or 'done'} "
+                   f"({taken:.0f} s)", err=True)
 
-    Raises
-    ------
-    ValueError
-        If the folder holds no notebook of an assignment, or two of a student and assignment.
-    """
-    found = {}
-    for path in sorted(folder.rglob("*.ipynb")):
-        assignment = next((name for name in assignments if name in path.stem), None)
-        if assignment is None or ".ipynb_checkpoints" in path.parts:
-            typer.echo(f"{path}: not graded, its name holds none of {', '.join(assignments)}",
-                       err=True)
-            continue
-        by_system = CANVAS.fullmatch(path.stem) or MOODLE.fullmatch(path.parent.name)
-        own = path.stem.split(assignment)[0].strip("_- ")
-        student = by_system[1] if by_system else own or path.parent.name
-        if (student, assignment) in found:
-            raise ValueError(f"{student} handed in {assignment} twice: {path} and "
-                             f"{found[student, assignment]}")
-        found[student, assignment] = path
-    if not found:
-        raise ValueError(f"no notebook in {folder} is named after one of {', '.join(assignments)}")
-    return found
-
-
-def grade_one(course: Course, student: str, assignment: str, path: Path, *limits: int) -> None:
-    """Grade one submission with nbgrader, and note what was wrong with it."""
-    start = time.monotonic()
-    place = course.notebook("submitted", assignment, student)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    release = nbformat.read(course.notebook("release", assignment), as_version=4)
-    note = ""
-    try:
-        submission = read_submission(path)
-    except ValueError as wrong:
-        submission, note = nbformat.v4.new_notebook(), str(wrong)
-    nbformat.write(merged(release, submission), place)
-    if wrong := autograde(course, assignment, student, *limits):
-        note = f"not graded: {wrong}"
-    shutil.rmtree(course.notebook("feedback", assignment, student).parent, ignore_errors=True)
-    course.write_note(assignment, student, note)
-    seconds = time.monotonic() - start
-    typer.echo(f"{student} {assignment}: {note or 'graded'} ({seconds:.0f} s)", err=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(done, found))
 
 
 def _built(folder: Path) -> Course:
@@ -133,15 +112,24 @@ def _built(folder: Path) -> Course:
     return course
 
 
-def _export(course: Course, roster: Path | None, assignments: list[str]) -> None:
-    for name in assignments:
-        course.nbgrader("generate_feedback", name)  # pages that are there are left alone
-    for path in write_tables(course, roster):
+def _read(roster: Path | None) -> pd.DataFrame | None:
+    return pd.read_csv(roster, dtype=str) if roster else None
+
+
+def _export(course: Course, graded: list[HandIn], jobs: int, roster: pd.DataFrame | None,
+            columns: list[str]) -> None:
+    """Write the tables, then the pages, then the tables with what happened to a page."""
+    write_tables(course, None, columns)
+    there = [one for one in graded
+             if course.notebook("autograded", one.assignment, one.student).exists()]
+    _each(course, there, jobs, "no feedback page", steps.PAGE_SECONDS, steps.page)
+    for path in write_tables(course, roster, columns):
         typer.echo(f"written: {path}")
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the graders it starts, two at a time
+    sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal lacks a student's letters
     try:
         app()
     except (ValueError, OSError) as error:

@@ -1,15 +1,15 @@
 """The course on disk, as nbgrader lays it out, and the commands of nbgrader that work on it."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 from nbgrader.api import Gradebook
-
-from .collect import by_name
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "book" / "assignments"
@@ -34,6 +34,7 @@ c.GenerateFeedback.preprocessors = [
 ]
 c.HTMLExporter.sanitize_html = True
 """
+ROOMS = ("collect", "clean", "grade", "page")  # that a submission passes, and that note something
 
 
 @dataclass(frozen=True)
@@ -60,27 +61,33 @@ class Course:
 
     def notebook(self, step: str, assignment: str, student: str = "") -> Path:
         """Return where a notebook lies in one of nbgrader's steps."""
-        return self.folder / step / student / assignment / f"{assignment}.ipynb"
+        return self.folder / step / key(student) / assignment / f"{assignment}.ipynb"
 
     def enrol(self, students: set[str]) -> None:
         """Enter students into the gradebook, before two processes try to enter the same one."""
         with Gradebook(self.gradebook) as gradebook:
             for student in sorted(students):
-                gradebook.update_or_create_student(student)
+                gradebook.update_or_create_student(key(student))
 
     def note(self, assignment: str, student: str) -> str:
         """Return what was noted about a submission, or ""."""
-        path = self._note(assignment, student)
-        return path.read_text() if path.exists() else ""
+        paths = [self._note(assignment, student, room) for room in ROOMS]
+        notes = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
+        return "; ".join(note for note in notes if note)
 
-    def write_note(self, assignment: str, student: str, note: str) -> None:
-        """Note something about a submission, instead of what was noted before."""
-        path = self._note(assignment, student)
+    def write_note(self, assignment: str, student: str, note: str, room: str = "grade") -> None:
+        """Note something about a submission, instead of what this room noted before."""
+        path = self._note(assignment, student, room)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(note)
+        path.write_text(note, encoding="utf-8", errors="backslashreplace")
 
-    def _note(self, assignment: str, student: str) -> Path:
-        return self.folder / "notes" / f"{assignment}-{student}.txt"
+    def forget_notes(self) -> None:
+        """Forget what was noted about files that answer no assignment."""
+        for path in (self.folder / "notes").glob("*/-*.txt"):
+            path.unlink()
+
+    def _note(self, assignment: str, student: str, room: str) -> Path:
+        return self.folder / "notes" / room / f"{assignment}-{key(student)}.txt"
 
     def nbgrader(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a command of nbgrader's in a process of its own."""
@@ -124,6 +131,27 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
         if done.returncode:
             raise ValueError(f"nbgrader refuses {path}: {done.stderr}")
     return course
+
+
+def key(student: str) -> str:
+    """Return a student's name as folders and nbgrader know it, where no sign means anything."""
+    return re.sub(r"^[ .-]|[^\w .@-]| $", lambda sign: "".join(
+        f"%{byte:02X}" for byte in sign[0].encode()), student)
+
+
+name_of = unquote  # of a key
+
+
+def grade_id(cell) -> str | None:
+    """Return the name that nbgrader knows a cell by."""
+    metadata = cell.metadata.get("nbgrader", {})
+    name = metadata.get("grade_id") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def by_name(notebook) -> dict:
+    """Return the cells that nbgrader knows, by their names."""
+    return {grade_id(cell): cell for cell in notebook.cells if grade_id(cell)}
 
 
 def questions(course: Course, assignment: str) -> dict[str, float]:

@@ -41,13 +41,15 @@ def command(inside: list[str], shared: Path | None = None) -> list[str]:
     visible = [part for path in libraries if os.path.exists(path)
                for part in ("--ro-bind", path, path)]
     folder = ["--bind", str(shared), str(shared)] if shared else []
+    prlimit, bwrap = (shutil.which(name) or name for name in ("prlimit", "bwrap"))
     return [
-        "prlimit", f"--as={MEMORY}", f"--fsize={FILE}", "--core=0", "--",
-        "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
+        "env", "-i",  # of the first process inside, which shows it, too
+        prlimit, f"--as={MEMORY}", f"--fsize={FILE}", "--core=0", "--",
+        bwrap, "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--dev", "/dev", "--proc", "/proc",
         "--size", str(SCRATCH), "--tmpfs", "/tmp",  # before what may lie below it
         *visible, *folder, "--dir", "/tmp/work", "--chdir", "/tmp/work",
-        "--remount-ro", "/dev", "--remount-ro", "/",
+        "--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/",
         "--clearenv", "--setenv", "HOME", "/tmp/work", "--setenv", "OMP_NUM_THREADS", "1",
         "--setenv", "PYTHONPATH", str(package.parent),
         "--setenv", "PATH", f"{sys.prefix}/bin:/usr/bin:/bin", "--setenv", "TQDM_DISABLE", "1",

@@ -1,50 +1,64 @@
 """Turn nbgrader's gradebook into grades.csv and the files that Canvas and Moodle import."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 from nbgrader.api import Gradebook, MissingEntry
 
-from .course import Course, questions
+from .course import Course, key, name_of, questions
 
 IDENTITY = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]  # what Canvas wants back
 
 
-def write_tables(course: Course, roster: Path | None) -> list[Path]:
+def write_tables(course: Course, roster: pd.DataFrame | None, columns: list[str]) -> list[Path]:
     """Write the tables into the course's folder and return their paths.
 
     Parameters
     ----------
     course : Course
         Graded.
-    roster : Path or None
-        A gradebook exported from Canvas, whose column "SIS Login ID" (or "ID") names the students.
+    roster : pandas.DataFrame or None
+        The gradebook of Canvas, whose column "SIS Login ID" (or "ID") names the students.
+    columns : list of str
+        "ASSIGNMENT=COLUMN" for columns of the roster that are not named after their assignment.
     """
     grades, totals = grade_table(course)
-    tables = {"grades.csv": grades.reset_index(),
-              "moodle.csv": moodle_table(totals, grades["note"])}
-    if roster:
-        tables["canvas.csv"] = canvas_table(pd.read_csv(roster, dtype=str), totals)
-    for name, table in tables.items():
-        table.to_csv(course.folder / name, index=False)
-    return [course.folder / name for name in tables]
+    written = [_write(course, "grades.csv", grades.reset_index()),
+               _write(course, "moodle.csv", moodle_table(totals, grades["note"]))]
+    if roster is not None:  # last: it may stop
+        written.append(_write(course, "canvas.csv", canvas_table(roster, totals, columns)))
+    return written
+
+
+def inert(value):
+    """Return what a table shows, so that no spreadsheet takes a text for a formula."""
+    begins = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if begins else value
+
+
+def _write(course: Course, name: str, table: pd.DataFrame) -> Path:
+    table.rename(columns=inert).map(inert).to_csv(course.folder / name, index=False)
+    return course.folder / name
 
 
 def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all scores, a row a student and a column a question, and the totals by assignment.
 
-    A question that waits to be graded by hand is empty, and counts nothing yet.
+    A question that waits to be graded by hand is empty, and counts nothing yet. The last row, of
+    nobody, says which files were not graded since nobody knows whose they are.
     """
-    rows, totals = {}, {}
+    rows, totals = {}, {name: {} for name in course.assignments}
     points = {assignment: questions(course, assignment) for assignment in course.assignments}
     with Gradebook(course.gradebook) as gradebook:
-        for student in sorted(student.id for student in gradebook.students):
-            row, notes = {}, []
+        for student in [*sorted(name_of(student.id) for student in gradebook.students), ""]:
+            row, notes = {}, [course.note("", student)]
             for assignment in course.assignments:
                 if note := course.note(assignment, student):
                     notes.append(f"{assignment}: {note}")  # also where nothing could be graded
                 try:
-                    submission = gradebook.find_submission_notebook(assignment, assignment, student)
+                    submission = gradebook.find_submission_notebook(
+                        assignment, assignment, key(student))
                 except MissingEntry:
                     continue
                 scores = {grade.name: None if grade.needs_manual_grade else grade.score
@@ -52,14 +66,18 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                 row |= {f"{assignment}: {name} ({most:g})": scores[name]
                         for name, most in points[assignment].items()}
                 total = sum(score or 0 for score in scores.values())
-                row[f"{assignment}: total"] = totals[student, assignment] = total
+                row[f"{assignment}: total"] = totals[assignment][student] = total
                 if None in scores.values():
                     notes.append(f"{assignment}: to be graded by hand")
-            rows[student] = row | {"note": "; ".join(notes)}
+            if student or any(notes):
+                rows[student] = row | {"note": "; ".join(note for note in notes if note)}
+    if not rows:
+        raise ValueError("nobody has handed in anything yet: run make grade first")
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("student")
     order = [f"{assignment}: {column}" for assignment, known in points.items()
              for column in [*(f"{name} ({most:g})" for name, most in known.items()), "total"]]
-    return frame[[*(name for name in order if name in frame), "note"]], pd.Series(totals).unstack()
+    totals = pd.DataFrame({name: scores for name, scores in totals.items() if scores})
+    return frame[[*(name for name in order if name in frame), "note"]], totals
 
 
 def moodle_table(totals: pd.DataFrame, notes: pd.Series) -> pd.DataFrame:
@@ -68,21 +86,19 @@ def moodle_table(totals: pd.DataFrame, notes: pd.Series) -> pd.DataFrame:
     Students known by Moodle's number of a participant are named as in its grading worksheet.
     """
     table = totals.assign(feedback=notes).rename_axis("username").reset_index()
-    numbers = table["username"].str.fullmatch(r"\d+")
+    numbers = table["username"].astype(str).str.fullmatch(r"\d+")
     identifier = ("Participant " + table["username"]).where(numbers, "")
     return table.assign(Identifier=identifier)
 
 
-def canvas_table(roster: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
+def canvas_table(roster: pd.DataFrame, totals: pd.DataFrame, columns: list[str] = ()):
     """Return the roster's students with a column an assignment, as Canvas imports it.
-
-    A column of the roster that is named after an assignment, as in "Attention (12345)", lends its
-    name, so that Canvas fills the assignment it has and makes no second one.
 
     Raises
     ------
     ValueError
-        If the roster lacks the columns that Canvas exports, or holds none of the students.
+        If the roster lacks the columns that Canvas exports, holds none of the students, or leaves
+        open which column is an assignment's.
     """
     missing = [name for name in ("Student", "ID", "SIS Login ID", "Section") if name not in roster]
     if missing:
@@ -93,8 +109,32 @@ def canvas_table(roster: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"no student of the roster handed in: name folders or files after the SIS "
                          f"Login ID ({logins}, …), or leave them as Canvas names them")
     table = roster[[name for name in IDENTITY if name in roster]].copy()
-    for assignment in totals:
-        words = assignment.replace("_", " ")
-        named = [name for name in roster if name.lower().replace("_", " ").startswith(words)]
-        table[named[0] if named else assignment] = students.map(totals[assignment])
+    names = canvas_columns(roster, list(totals), columns)
+    for assignment, column in zip(totals, names, strict=True):
+        table[column] = students.map(totals[assignment])
     return table
+
+
+def canvas_columns(roster: pd.DataFrame, assignments: list[str], columns: list[str]) -> list[str]:
+    """Return each assignment's column of Canvas, which makes anew what it lacks.
+
+    Raises
+    ------
+    ValueError
+        If no column is named after an assignment, as in "New dataset (12345)", but several are, or
+        some are that hold its name.
+    """
+    if wrong := [column for column in columns if "=" not in column]:
+        raise ValueError(f"--column wants ASSIGNMENT=COLUMN, not {wrong[0]}")
+    chosen = dict(column.split("=", 1) for column in columns)
+    if unknown := {*chosen.values()} - {*roster, ""}:
+        raise ValueError(f"the roster has no column {', '.join(sorted(unknown))}")
+    for assignment in assignments:
+        plain = {name: re.sub(r" \(\d+\)$", "", name.lower()).replace(" ", "_") for name in roster}
+        named = [name for name, text in plain.items() if text == assignment]
+        similar = named or [name for name, text in plain.items() if assignment in text]
+        if assignment not in chosen and similar and len(named) != 1:
+            raise ValueError(f"is {' or '.join(similar)} the column of {assignment}? Say "
+                             f"--column '{assignment}={similar[0]}', or '{assignment}=' for none")
+        chosen.setdefault(assignment, named[0] if named else "")
+    return [chosen[assignment] or assignment for assignment in assignments]

@@ -1,11 +1,11 @@
 """Planted submissions, and how they are made from the student versions of a course."""
 
 import importlib
+import json
 
 import nbformat
 
-from grading.collect import by_name, grade_id
-from grading.course import Course, questions
+from grading.course import Course, by_name, grade_id, questions
 
 ATTACKED = "mutual_information"  # the assignment that hostile submissions are made from
 
@@ -44,7 +44,7 @@ def hand_in(folder, student, assignment, notebook):
     """Write a notebook where `make grade` finds it; return its path."""
     path = folder / student / f"{assignment}.ipynb"
     path.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, path)
+    path.write_text(json.dumps(notebook))  # as JSON may be, half signs and all
     return path
 
 

@@ -4,7 +4,9 @@ Each is a function that changes a solved notebook's cells, and the questions it 
 nothing can be graded. Q1…Q5 stand for all tests of a question.
 """
 
-from nbformat.v4 import new_output
+import copy
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 Q1 = {"q1-tables", "q1-zeros"}
 Q2 = {"q2-values", "q2-random", "q2-gradient", "q2-large"}
@@ -45,6 +47,47 @@ def pasted_output(cells):
     cells["mutual-information"].source = NOTHING
     for name in Q1:
         cells[name].outputs = [new_output("execute_result", {"text/plain": "2.0"})]
+
+
+def half_signs(cells):
+    cells["title"].source += " \ud800"
+    cells["q6-written"].source = "half \udfff a sign"
+    cells["info-nce"].source += "\nprint('\ud800', chr(0xd800))\nraise ValueError(chr(0xd800))"
+
+
+def unhashable_labels(cells):
+    cells["info-nce"].metadata.nbgrader.grade_id = ["info-nce"]
+    cells["setup"].metadata.nbgrader = "setup"
+
+
+def cut_in_two(cells):
+    cells["q6-written"].source = "The first half.\nThe second half."
+    for name in ("info-nce", "q6-written"):
+        lines = cells[name].source.split("\n")
+        second = copy.deepcopy(cells[name])
+        cells[name].source = "\n".join(lines[:-1])
+        second.source = lines[-1]
+        later = {key: cells.pop(key) for key in list(cells)[list(cells).index(name) + 1:]}
+        cells |= {f"{name}, second part": second} | later
+
+
+def copied_unfilled(cells):
+    """Copy an answer's cell as it was handed out, as if it had been copied before it was filled."""
+    empty = copy.deepcopy(cells["info-nce"])
+    empty.source = "# your code here\nraise NotImplementedError"
+    cells["an empty copy"] = empty
+
+
+def scripts(cells):
+    text = "<script>alert('SCRIPT')</script> <img src=x onerror=alert(1)> ![a](http://evil/a.png)"
+    cells["q6-written"].source = text
+    cells["title"].source = text
+    cells["own"] = new_markdown_cell(text)
+
+
+def added(cell):
+    """Add a cell of the student's own."""
+    return lambda cells: cells.update(own=cell)
 
 
 ATTACKS = {
@@ -157,7 +200,38 @@ def mutual_information(counts):
 from IPython.display import HTML, display
 display(HTML("<script>alert('SCRIPT')</script>"))
 """), set()),
+    "sends_what_it_likes": (below("best-critic", """
+kernel = get_ipython().kernel
+SCRIPT = "<img src=x onerror=alert('SCRIPT')>"
+for kind, content in (
+        ("execute_input", {"code": "", "execution_count": SCRIPT}),
+        ("display_data", {"data": {"image/png": SCRIPT, "text/html": SCRIPT, "text/plain": SCRIPT},
+                          "metadata": {"image/png": {"width": '1"' + SCRIPT}}}),
+        ("stream", {"name": SCRIPT, "text": SCRIPT}),
+        ("error", {"ename": SCRIPT, "evalue": SCRIPT, "traceback": [SCRIPT]})):
+    kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
+"""), set()),
     "labels_lost": (unlabelled, set()),
+    "half_signs": (half_signs, set()),
+    "unhashable_labels": (unhashable_labels, set()),
+    "takes_long_to_render": (added(new_markdown_cell("\\begin{a}" * 110_000)), set()),
+    "eight_megabytes_of_code": (added(new_code_cell("x = 1\n" * 1_400_000)), ALL),
+    "cut_in_two": (cut_in_two, set()),
+    "copied_unfilled": (copied_unfilled, set()),
+    "scripts_in_text": (scripts, set()),
+}
+
+# What grades.csv says of them, and of those that lose nothing by it.
+NOTED = {
+    "labels_lost": "no cell has the label of the answer mutual-information, info-nce",
+    "deletes_cells": "no cell has the label of the answer mutual-information",
+    "edits_tests": "no place for an answer, and put back as it was",
+    "half_signs": "title: no place for an answer",
+    "unhashable_labels": "no cell has the label of the answer info-nce",
+    "takes_long_to_render": "is shown as it is",
+    "eight_megabytes_of_code": "characters of code",
+    "cut_in_two": "the answer q6-written stands in several cells",
+    "scripts_in_text": "cells without a label",
 }
 
 # Files that are no notebooks of ours.

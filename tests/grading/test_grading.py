@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 pytest.importorskip("nbgrader", reason="needs the extra grading")
 nbformat = pytest.importorskip("nbformat")
 
+from bs4 import BeautifulSoup  # noqa: E402
 from conftest import ROOT, run  # noqa: E402
 from nbgrader.api import Gradebook  # noqa: E402
 from nbgrader.utils import is_grade  # noqa: E402
 
 from grading import sandbox, wire  # noqa: E402
-from grading.__main__ import submissions  # noqa: E402
-from grading.collect import by_name, grade_id, merged  # noqa: E402
-from grading.course import NOTEBOOKS, build  # noqa: E402
+from grading.clean import merged  # noqa: E402
+from grading.course import NOTEBOOKS, build, by_name, grade_id, key  # noqa: E402
 from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.planted import (  # noqa: E402
     ATTACKED,
@@ -157,14 +157,15 @@ def test_answers_are_taken_out_and_everything_else_is_put_back(course):
         if cell.metadata.get("nbgrader", {}).get("grade"):
             cell.source = "assert True"
     submission.cells.reverse()
-    got = merged(nbformat.read(course.notebook("release", ATTACKED), as_version=4), submission)
+    got, _ = merged(nbformat.read(course.notebook("release", ATTACKED), as_version=4), submission)
     known = [cell for cell in got.cells if grade_id(cell)]
     assert [grade_id(cell) for cell in known] == [grade_id(cell) for cell in release.cells]
     for cell, fresh in zip(known, release.cells, strict=True):
         if not fresh.metadata.nbgrader.solution:
             assert cell.source == fresh.source and cell.metadata == fresh.metadata
     assert answer.source in [cell.source for cell in known]
-    assert [cell.source for cell in got.cells if not grade_id(cell)] == ["helper = 1"]
+    assert [cell.source for cell in got.cells if not grade_id(cell) and cell.cell_type == "code"
+            ] == ["helper = 1"]
 
 
 def test_canvas_gets_its_own_columns_back_and_grades_by_login():
@@ -183,29 +184,6 @@ def test_canvas_gets_its_own_columns_back_and_grades_by_login():
         canvas_table(roster.drop(columns="Section"), totals)
     with pytest.raises(ValueError, match="SIS Login ID"):
         canvas_table(roster.iloc[2:], totals)
-
-
-@pytest.mark.parametrize(("files", "expected"), [
-    (["ada/attention.ipynb", "bob/attention.ipynb"], {"ada", "bob"}),
-    (["ada_attention.ipynb", "bob_b-attention (1).ipynb"], {"ada", "bob_b"}),
-    (["lovelaceada_41_9001_attention.ipynb", "curiemarie_LATE_42_9002_attention-1.ipynb"],
-     {"41", "42"}),
-    (["Ada Lovelace_99_assignsubmission_file_/attention.ipynb"], {"99"}),
-])
-def test_submissions_are_found_by_the_names_of_files_and_folders(tmp_path, files, expected):
-    for name in [*files, "readme.ipynb"]:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert {student for student, _ in submissions(tmp_path, ["attention"])} == expected
-
-
-def test_two_submissions_of_one_student_are_an_error(tmp_path):
-    for name in ("ada_attention.ipynb", "ada_attention (1).ipynb"):
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match="twice"):
-        submissions(tmp_path, ["attention"])
-    with pytest.raises(ValueError, match="no notebook"):
-        submissions(tmp_path / "nowhere", ["attention"])
 
 
 def lost_here(notebook, source):
@@ -324,7 +302,14 @@ def attacked(course, tmp_path_factory):
     """All hostile and broken submissions, graded together with one good one."""
     cases, folder = planted("hostile"), tmp_path_factory.mktemp("hostile")
     hand_in_hostile(folder, course, [*cases.ATTACKS, *cases.FILES])
-    hand_in(folder, "zoe", ATTACKED, solved(course, ATTACKED))
+    for name in ("zoe", "*", "=1+1", "Zoë O'Neil"):
+        hand_in(folder, name, ATTACKED, solved(course, ATTACKED))
+    hand_in(folder, "zoe", "Copy of attention", solved(course, "attention"))
+    hand_in(folder, "mallory", f"zoe_{ATTACKED}", blank(course, ATTACKED))
+    hand_in(folder, "other", ATTACKED, solved(course, "attention"))
+    for name in ("", " (1)"):
+        hand_in(folder, "Bob_222_assignsubmission_file_", ATTACKED + name, blank(course, ATTACKED))
+    hand_in(folder, "__MACOSX", f"._{ATTACKED}", blank(course, ATTACKED))
     return cases, grade(course, folder, "--cell-seconds", "20")
 
 
@@ -334,7 +319,23 @@ def test_attacks_win_nothing_and_cost_nobody_else_anything(course, attacked):
     points = automatic(course, ATTACKED)
     found = {name: lost(frame.loc[name], ATTACKED, points) for name in cases.ATTACKS}
     assert found == {name: expected for name, (_, expected) in cases.ATTACKS.items()}
-    assert lost(frame.loc["zoe"], ATTACKED, points) == set()
+    for name in ("zoe", "*", "'=1+1", "Zoë O'Neil"):
+        assert lost(frame.loc[name], ATTACKED, points) == set()
+    assert lost(frame.loc["zoe"], "attention", automatic(course, "attention")) == set()
+    assert frame.loc["mallory", f"{ATTACKED}: total"] == 0
+
+
+@pytest.mark.slow
+def test_whatever_was_odd_or_not_graded_stands_in_the_table_with_its_reason(attacked):
+    cases, frame = attacked
+    said = {name: frame.loc[name, "note"] for name in cases.NOTED}
+    assert {name: cases.NOTED[name] in note for name, note in said.items()} == dict.fromkeys(
+        said, True), said
+    assert "this is the notebook of attention" in frame.loc["other", "note"]
+    assert "handed in more than once: leave one" in frame.loc["222", "note"]
+    (nobodys,) = frame.loc[frame.index.isna(), "note"]
+    assert f"__MACOSX/._{ATTACKED}.ipynb: not graded" in nobodys
+    assert not {".", "Copy of", "__MACOSX", "zoe_"} & set(frame.index)
 
 
 @pytest.mark.slow
@@ -358,6 +359,7 @@ def test_the_sandbox_shows_no_other_file_and_lets_nothing_out(course, attacked):
 
 @pytest.mark.slow
 def test_feedback_explains_and_holds_neither_hidden_tests_nor_scripts(course, attacked):
+    cases, _ = attacked
     pages = {path.parts[-3]: path.read_text()
              for path in (course.folder / "feedback").rglob(f"{ATTACKED}.html")}
     assert "took longer than 20 seconds" in pages["endless_loop"]
@@ -366,8 +368,30 @@ def test_feedback_explains_and_holds_neither_hidden_tests_nor_scripts(course, at
     for name, page in pages.items():
         assert "BEGIN HIDDEN" not in page and "looped(" not in page, name
         assert "Assignment 1: mutual information" in page, name
-    page = pages["script_in_a_cell"]
-    assert "SCRIPT" in page and "<script>alert" not in page
+    assert {"zoe", key("*"), key("=1+1"), *cases.ATTACKS, *cases.FILES} <= set(pages)
+    for name in ("script_in_a_cell", "scripts_in_text", "sends_what_it_likes"):
+        page = BeautifulSoup(pages[name].partition("<body>")[2], "html.parser")
+        assert not page.find_all("script") and not page.find_all(onerror=True), name
+        assert not page.find_all(src=re.compile("evil|^x$")), name
+    assert "SCRIPT" in pages["script_in_a_cell"]
+    assert "The first half." in pages["cut_in_two"] and "The second half." in pages["cut_in_two"]
+
+
+def test_the_sandbox_shows_no_environment_and_opens_nothing_of_the_system_for_writing(monkeypatch):
+    monkeypatch.setenv("TOKEN", "PLANTED")
+    code = ("import os\n"
+            "found = []\n"
+            "for folder, _, files in [*os.walk('/proc'), *os.walk('/sys')]:\n"
+            "    for path in [os.path.join(folder, file) for file in files]:\n"
+            "        try:\n"
+            "            if path.endswith('/environ') and b'PLANTED' in open(path, 'rb').read():\n"
+            "                found.append(path)\n"
+            "            if '/fd/' not in path:\n"
+            "                os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))\n"
+            "                found.append(path)\n"
+            "        except OSError: pass\n"
+            "print(open('/proc/1/environ').read(), found)")
+    assert run(*sandbox.command(["python", "-c", code])).strip() == "[]"
 
 
 @pytest.mark.slow

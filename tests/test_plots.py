@@ -46,7 +46,8 @@ def test_the_picture_of_attention_shows_the_weights_and_names_and_leaves_the_fut
     drawn = ax.images[0].get_array()
     assert np.ma.filled(drawn, 0) == pytest.approx(CAUSAL)
     assert drawn.mask.tolist() == (CAUSAL == 0).tolist()
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["Heat 1", "Alien 2", "Brazil 3"]
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == ["Heat (1)", "Alien (2)", "Brazil (3)"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "3"]
     assert "key" in ax.get_xlabel() and "query" in ax.get_ylabel()
     assert ax.yaxis_inverted()  # the first query on top, as a matrix is written

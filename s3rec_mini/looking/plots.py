@@ -105,7 +105,8 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None,
     square = ax.imshow(np.ma.masked_equal(weights, 0), vmin=0, vmax=end, cmap="viridis")
     places = range(1, len(names) + 1)
     ax.set_xticks(range(len(names)), places)
-    ax.set_yticks(range(len(names)), [f"{name} {t}" for name, t in zip(names, places, strict=True)])
+    ax.set_yticks(range(len(names)),
+                  [f"{name} ({t})" for name, t in zip(names, places, strict=True)])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="is looked at (key)", ylabel="looks (query)")

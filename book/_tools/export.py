@@ -190,14 +190,14 @@ def picture(soup: BeautifulSoup, element: Tag) -> Tag:
         return made
     rules = "\n".join(re.findall(r"^(?:svg|\.chapter-map)[^{]*\{[^}]*\}",
                                  CSS.read_text(encoding="utf8"), re.MULTILINE))
-    rules = re.sub(r"var\(--pst-color-([\w-]+)\)", lambda name: LIGHT[name[1]], rules)
     style = soup.new_tag("style")
     style.string = rules
     element.insert(0, style)
     for each in [element, *element.find_all(True)]:
         each.attrs = {SVG_NAMES.get(name, name): value for name, value in each.attrs.items()}
     element["xmlns"] = "http://www.w3.org/2000/svg"
-    drawn = base64.b64encode(str(element).encode()).decode()
+    drawing = re.sub(r"var\(--pst-color-([\w-]+)\)", lambda name: LIGHT[name[1]], str(element))
+    drawn = base64.b64encode(drawing.encode()).decode()
     return soup.new_tag("img", src=f"data:image/svg+xml;base64,{drawn}", alt=title)
 
 

@@ -2,7 +2,7 @@
 
     python book/_tools/measure.py
 
-The core path is what a reader sees before opening anything, up to the exercises: no cell with a
+The core path is what a reader sees before opening anything, without the exercises: no cell with a
 tag of `s3rec_form`, no section that begins with "Deeper: ". Beside it, the lines of folded code.
 """
 
@@ -26,20 +26,23 @@ def measured(path: Path) -> dict[str, int]:
     """Count what is on the core path of a chapter, and the lines that are folded."""
     found = {"words": 0, "cells": 0, "displays": 0, "folded lines": 0}
     deeper = 0  # the level of the folded section that a cell stands in
+    exercises = False
     for cell in nbformat.read(path, as_version=4).cells:
         lines = len(cell.source.splitlines())
         if cell.cell_type == "code":
+            if exercises:
+                continue
             folded = deeper or FOLDED & set(cell.metadata.get("tags", ()))
             found["folded lines" if folded else "cells"] += lines if folded else 1
             continue
         for text in re.split(r"(?m)^(?=#+ )", cell.source):
             if heading := HEADING.match(text):
                 level = len(heading[1])
-                if heading[2] == "Exercises":
-                    return found
                 if not deeper or level <= deeper:
                     deeper = level if heading[2].startswith("Deeper: ") else 0
-            if not deeper:
+                if level <= 2:
+                    exercises = heading[2] == "Exercises"
+            if not (deeper or exercises):
                 found["displays"] += len(DISPLAY.findall(text))
                 found["words"] += len(NO_WORDS.sub(" ", text).split())
     return found

@@ -18,7 +18,9 @@ from urllib.parse import urljoin
 
 import nbformat
 from bs4 import BeautifulSoup, NavigableString, Tag
+from jupyter_cache import get_cache
 from markdownify import MarkdownConverter
+from myst_nb.core.utils import coalesce_streams
 
 CSS = Path(__file__).with_name("static") / "book.css"
 # The light theme's values of what the pictures' style sheet leaves to the theme.
@@ -39,10 +41,9 @@ class Markdown(MarkdownConverter):
         return element["source"]
 
 
-def exported(page: Path, executed: Path, teachers: bool):
+def exported(page: Path, ran, teachers: bool):
     """Make a notebook of a built page and of the notebook that ran for it."""
     soup = BeautifulSoup(page.read_text(encoding="utf8"), "html.parser")
-    ran = nbformat.read(executed, as_version=4)
     code = iter([cell for cell in ran.cells if cell.cell_type == "code"])
     made = nbformat.v4.new_notebook(metadata={
         "kernelspec": ran.metadata.kernelspec, "colab": {"toc_visible": True}})
@@ -105,10 +106,9 @@ def code_cell(cell, element: Tag):
 
 
 def outputs(cell) -> list:
-    """Return what a cell printed and showed: the build has joined all prints to the first."""
-    printed = [each for each in cell.outputs if each.get("name") == "stdout"]
-    unwanted = [*printed[1:], *(each for each in cell.outputs if each.get("name") == "stderr")]
-    return [each for each in cell.outputs if not any(each is other for other in unwanted)]
+    """Return what a cell printed, in one piece as on the page, and what it showed."""
+    kept = [each for each in cell.outputs if each.get("name") != "stderr"]
+    return coalesce_streams(copy.deepcopy(kept))  # which writes into what it is given
 
 
 def solution(element: Tag, cells: list, base: str) -> str:
@@ -196,22 +196,27 @@ def picture(soup: BeautifulSoup, element: Tag) -> Tag:
     for each in [element, *element.find_all(True)]:
         each.attrs = {SVG_NAMES.get(name, name): value for name, value in each.attrs.items()}
     element["xmlns"] = "http://www.w3.org/2000/svg"
-    drawing = re.sub(r"var\(--pst-color-([\w-]+)\)", lambda name: LIGHT[name[1]], str(element))
+    drawing = re.sub(r"var\(--pst-color-([\w-]+)[^)]*\)", lambda name: LIGHT[name[1]], str(element))
     drawn = base64.b64encode(drawing.encode()).decode()
     return soup.new_tag("img", src=f"data:image/svg+xml;base64,{drawn}", alt=title)
 
 
 def main(build: Path) -> None:
-    """Export every page that has a notebook."""
+    """Export every page that has a notebook.
+
+    Of a page that ran in an earlier build, the outputs stand in the cache alone.
+    """
+    cache = get_cache(build / ".jupyter_cache")
     for executed in sorted((build / "jupyter_execute" / "book").rglob("*.ipynb")):
         name = executed.relative_to(build / "jupyter_execute").with_suffix("")
         page = build / "html" / f"{name}.html"
         if not page.exists():
             continue
+        _, ran = cache.merge_match_into_notebook(nbformat.read(executed, as_version=4))
         for kind in SETS:
             where = build / "html" / "notebooks" / kind / f"{name.name}.ipynb"
             where.parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(exported(page, executed, kind == "teachers"), where)
+            nbformat.write(exported(page, ran, kind == "teachers"), where)
 
 
 if __name__ == "__main__":

@@ -255,28 +255,8 @@ class _Table:
 
 
 def _open(path: Path, reading: Reading) -> _Table:
-    """Read a file as it is, unpacked, and find its encoding, its separator and its columns."""
-    raw = path.read_bytes()
-    try:
-        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
-        if raw.startswith(b"PAR1"):  # floats are no ids, and marked as RecBole marks them
-            frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
-            floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
-            raw = frame.rename(columns=floats).to_csv(index=False).encode()
-    except Exception as error:  # a damaged file fails in a dozen ways
-        reason = "pip install pyarrow" if isinstance(error, ImportError) else error
-        raise ValueError(f"{path} cannot be read, or is damaged ({reason})") from None
-    bom = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    encoding = reading.encoding or ("utf-16" if bom else "utf-8")
-    try:
-        text = raw.decode(encoding)
-    except (LookupError, UnicodeError) as error:
-        if reading.encoding or path.suffix.lower() not in (".dat", ".item"):  # MovieLens'
-            raise ValueError(f"{path} is no text in {encoding} ({error}): name its encoding=, such "
-                             "as encoding=cp1252") from None
-        warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=3)
-        text = raw.decode("latin-1")
-    text = text.removeprefix("\ufeff")
+    """Read a file as it is, and find its separator and its columns."""
+    text = _text(path, reading.encoding)
     lines = [line for line in islice(io.StringIO(text[:10**6], newline=None), 100) if line.strip()]
     if not lines or "\0" in text:
         raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
@@ -292,6 +272,37 @@ def _open(path: Path, reading: Reading) -> _Table:
     for sign in (separator, path.suffix) if first[0].isdecimal() else ():
         known = known or LAYOUTS["headerless"].get(f"{sign}{len(first)}")
     return replace(table, names=known or first, header=known is None)
+
+
+def _text(path: Path, given: str | None) -> str:
+    """Read a text file in the encoding that is given, or in the one that is found."""
+    raw = _unpacked(path)
+    bom = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encoding = given or ("utf-16" if bom else "utf-8")
+    try:
+        text = raw.decode(encoding)
+    except (LookupError, UnicodeError) as error:
+        if given or path.suffix.lower() not in (".dat", ".item"):  # MovieLens'
+            raise ValueError(f"{path} is no text in {encoding} ({error}): name its encoding=, such "
+                             "as encoding=cp1252") from None
+        warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=4)
+        text = raw.decode("latin-1")
+    return text.removeprefix("\ufeff")
+
+
+def _unpacked(path: Path) -> bytes:
+    """Read a file without gzip around it; Parquet becomes CSV."""
+    raw = path.read_bytes()
+    try:
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+        if raw.startswith(b"PAR1"):  # floats are no ids, and marked as RecBole marks them
+            frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
+            floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
+            raw = frame.rename(columns=floats).to_csv(index=False).encode()
+    except Exception as error:  # a damaged file fails in a dozen ways
+        reason = "pip install pyarrow" if isinstance(error, ImportError) else error
+        raise ValueError(f"{path} cannot be read, or is damaged ({reason})") from None
+    return raw
 
 
 def _separator(path: Path, lines: list[str], given: str | None) -> str:

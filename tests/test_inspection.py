@@ -268,7 +268,7 @@ def test_a_probe_of_random_vectors_finds_nothing():
     assert abs(np.mean(found) - 0.5) < 0.04
 
 
-def test_a_control_exposes_a_probe_that_reads_the_label_of_the_item_itself():
+def test_vectors_that_name_their_items_tell_a_probe_nothing_of_other_items():
     # A vector that names its item (one-hot) tells nothing of other items: no probe generalises.
     _, table = planted(num_items=200)
     frame = probe_attributes(np.eye(200), table)

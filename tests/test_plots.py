@@ -82,6 +82,17 @@ def distances(causal, shift=0.0):
     return pd.DataFrame(rows)
 
 
+def test_what_one_item_looks_at_is_a_bar_for_each_name_beside_equal_weights():
+    ax = plots.plot_attention_bars({"layer 1": CAUSAL[2], "layer 2": CAUSAL[1]}, FILMS)
+    assert [label.get_text() for label in ax.get_yticklabels()] == FILMS and ax.yaxis_inverted()
+    for bars, row in zip(ax.containers, CAUSAL[[2, 1]], strict=True):
+        assert [bar.get_width() for bar in bars] == row.tolist()
+        assert [round(bar.get_y() + bar.get_height() / 2) for bar in bars] == [0, 1, 2]
+    assert legend(ax) == ["layer 1", "layer 2"]
+    assert ax.lines[0].get_xdata() == pytest.approx([1 / 3] * 2)
+    assert plots.plot_attention_bars({"": CAUSAL[2]}, FILMS).get_legend() is None
+
+
 def test_attention_by_distance_is_drawn_as_means_by_a_loop_beside_equal_weights():
     frames = {"scratch": distances(True), "pretrained": distances(False, shift=5)}
     drawn = lines(plots.plot_attention_by_distance(frames))
@@ -296,6 +307,24 @@ def test_lists_do_not_tell_what_was_chosen_unless_they_are_told():
         plots.plot_lists(["a"], {"x": []})
 
 
+def test_neighbours_stand_in_a_row_beside_their_item_and_what_is_right_is_a_positive():
+    found = {"Heat": ["Alien", "Brazil"], "Alien": ["A title that is far too long for its box"]}
+    ax = plots.plot_neighbours(found, right=["Brazil"])
+    rows = {0: [], -1: []}
+    for box, text in zip(ax.patches, ax.texts, strict=True):
+        assert box.get_center() == pytest.approx(text.get_position())
+        rows[text.get_position()[1]].append((text.get_text(), box))
+    assert [text for text, _ in rows[0]] == ["Heat", "Alien", "Brazil"]
+    asked, first, second = (box for _, box in rows[0])
+    assert to_hex(asked.get_facecolor()) == COLOURS["item"]
+    assert first.get_facecolor()[3] == 0 and to_hex(second.get_facecolor()) == COLOURS["positive"]
+    assert asked.get_x() < first.get_x() < second.get_x()
+    assert rows[-1][1][0].endswith("…")
+    ax.figure.canvas.draw()
+    for box, text in zip(ax.patches, ax.texts, strict=True):
+        assert text.get_window_extent().width < box.get_window_extent().width
+
+
 # ---- a round of the guessing game
 
 
@@ -346,10 +375,12 @@ def test_recommendations_are_bars_as_long_as_their_scores_green_where_they_are_r
 
 DRAWINGS = {
     "attention": lambda ax: plots.plot_attention(np.eye(2), "ab", ax),
+    "bars": lambda ax: plots.plot_attention_bars({"a": [0.5, 0.5]}, "ab", ax),
     "distance": lambda ax: plots.plot_attention_by_distance(distances(True), ax),
     "embeddings": lambda ax: plots.plot_embeddings(np.eye(2), "ab", ax=ax),
     "history": lambda ax: plots.plot_history(HISTORY, ax=ax),
     "intervals": lambda ax: plots.plot_intervals(measured(), "MRR", "loss", ax=ax),
+    "neighbours": lambda ax: plots.plot_neighbours({"A": "bc"}, ax=ax),
     "ranks": lambda ax: plots.plot_ranks({"a": np.array([1, 5])}, ax),
     "round": lambda ax: plots.plot_round("A", "bc", [0.5, 0.5], 0, ax),
     "views": lambda ax: plots.plot_views({"a": [("A", "item")]}, ax),
@@ -382,6 +413,8 @@ def test_a_picture_has_the_style_of_the_book_and_leaves_that_of_others_alone(dra
     (lambda: plots.plot_attention(np.ones((2, 3)), "ab"), r"\(L, L\) for L = 2 .*not \(2, 3\)"),
     (lambda: plots.plot_attention(np.eye(3), "ab"), r"L = 2 names, not \(3, 3\)"),
     (lambda: plots.plot_attention_grid({"a": np.eye(3)}, "ab"), r"L = 2 names, not \(3, 3\)"),
+    (lambda: plots.plot_attention_bars({"a": [1, 0, 0]}, "ab"), r"'a' .* 2 names, not .*\(3,\)"),
+    (lambda: plots.plot_neighbours({"A": []}), "an item with a neighbour"),
     (lambda: plots.plot_embeddings(np.ones((3, 2)), "ab"), r"N = 2 labels, not \(3, 2\)"),
     (lambda: plots.plot_embeddings(np.ones((2, 3)), "ab"), r"\(N, 2\) .* labels, not \(2, 3\)"),
     (lambda: plots.plot_embeddings(np.ones((7, 2)), "abcdefg"), "7 kinds .* only 6 .*other"),

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
-           "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals",
-           "plot_lists", "plot_ranks", "plot_recommendations", "plot_round", "plot_views",
-           "style"]
+__all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_bars",
+           "plot_attention_by_distance", "plot_attention_grid", "plot_embeddings", "plot_history",
+           "plot_intervals", "plot_lists", "plot_neighbours", "plot_ranks", "plot_recommendations",
+           "plot_round", "plot_views", "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -164,6 +164,48 @@ def plot_attention_grid(maps: Mapping[str, np.ndarray], names: Sequence[str], co
 
 
 @style()
+def plot_attention_bars(rows: Mapping[str, Sequence[float]], names: Sequence[str],
+                        ax: Axes | None = None) -> Axes:
+    """Draw what one item looks at: a bar for each item that it can see.
+
+    A dotted line marks equal weights, which is what an item gets that nobody prefers.
+
+    Parameters
+    ----------
+    rows : mapping of str to sequence of float
+        By title, (L,) weights that sum to 1: of the newest item
+        ``attention_maps(model, items, causal=True)[layer, head, -1]``. Each has its colour.
+    names : sequence of str
+        L names, oldest first, drawn from top to bottom.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    ValueError
+        If a row has not as many weights as there are names.
+    """
+    rows = {title: np.asarray(weights) for title, weights in rows.items()}
+    for title, weights in rows.items():
+        if weights.shape != (len(names),):
+            raise ValueError(f"{title!r} must have a weight for each of {len(names)} names, "
+                             f"not the shape {weights.shape}")
+    ax = ax or _new_axes(height=0.9 + 0.32 * len(names))
+    thick = 0.8 / len(rows)
+    for n, (title, colour) in enumerate(_colours(rows).items()):
+        ax.barh(np.arange(len(names)) - 0.4 + (n + 0.5) * thick, rows[title], thick, color=colour,
+                label=title)
+    ax.axvline(1 / len(names), color=GREY, linestyle=":")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="attention weight", ylim=(len(names) - 0.5, -0.5))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    if len(rows) > 1:
+        _legend_above(ax, ncols=3)
+    return ax
+
+
+@style()
 def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame],
                                ax: Axes | None = None) -> Axes:
     """Draw how attention falls with the distance, a line for each layer and model.
@@ -243,6 +285,41 @@ def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = 
     for row, name in (names or {}).items():
         _write_beside(ax, points[row], name, _leftwards(points, row, list(names)))
     ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
+    return ax
+
+
+@style()
+def plot_neighbours(found: Mapping[str, Sequence[str]], right: Collection[str] = (),
+                    ax: Axes | None = None) -> Axes:
+    """Draw what is nearest to an item, nearest first: a row of boxes for each item asked about.
+
+    Parameters
+    ----------
+    found : mapping of str to sequence of str
+        For each item, whose box is filled, the names that `nearest_items` returned; longer names
+        than a box can hold end with "…".
+    right : collection of str, optional
+        Names that are right answers: their boxes have the colour of a positive.
+    ax : Axes, optional
+        Where to draw; a new figure by default. Row r stands at the height -r.
+
+    Raises
+    ------
+    ValueError
+        If nothing was found.
+    """
+    longest = max(map(len, found.values()), default=0)
+    if not longest:
+        raise ValueError("found must hold an item with a neighbour or more")
+    ax = ax or _new_axes(height=0.1 + 0.44 * len(found))
+    step = 4.6 / (1.15 + longest)  # the letters of a card of width 1 need so much of 5 inches
+    for r, (asked, names) in enumerate(found.items()):
+        _draw_card(ax, 0.56 * step, -r, asked, COLOURS["item"], 1.05 * step)
+        for place, name in enumerate(names):
+            colour = COLOURS["positive"] if name in right else None
+            _draw_card(ax, (1.65 + place) * step, -r, name, colour, 0.95 * step)
+    ax.set(xlim=(0, 4.6), ylim=(0.5 - len(found), 0.5))
+    ax.axis("off")
     return ax
 
 
@@ -621,11 +698,12 @@ def plot_round(shown: str, candidates: Sequence[str], bets: Sequence[float], pos
     return ax
 
 
-def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str, width: float) -> None:
-    """Draw a box round `x` and `y`, its text in white and in at most two lines."""
+def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str | None, width: float) -> None:
+    """Draw a box round `x` and `y`, its text in white, or empty, and in at most two lines."""
     from matplotlib.patches import Rectangle
 
-    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, facecolor=colour))
+    look = dict(facecolor=colour) if colour else dict(facecolor="none", edgecolor=GREY)
+    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, **look))
     lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
-    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white", fontsize=9,
-            linespacing=1.05)
+    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white" if colour else "black",
+            fontsize=9, linespacing=1.05)

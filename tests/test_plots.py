@@ -235,6 +235,18 @@ def test_a_forest_plot_without_groups_gives_each_row_its_colour_and_needs_no_int
         assert line.get_ydata() == pytest.approx([row])
 
 
+def test_a_forest_plot_of_a_frame_in_another_order_has_every_dot_in_its_row():
+    """Its index is then no longer 0, 1, 2, …"""
+    shuffled = measured().sample(frac=1, random_state=1)
+    ax = plots.plot_intervals(shuffled, "MRR", "loss", group="start")
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    of = dict(zip(shuffled["MRR"], shuffled["loss"], strict=True))
+    dots = [dot for line in ax.lines if line.get_marker() == "o"
+            for dot in zip(*line.get_data(), strict=True)]
+    assert len(dots) == len(of) == len(shuffled)
+    assert [names[round(y)] for _, y in dots] == [of[x] for x, _ in dots]
+
+
 def test_the_share_within_k_is_counted_by_hand():
     draw = np.random.default_rng(0)
     ranks = {name: draw.integers(1, 400, 200) for name in ("scratch", "pretrained")}

@@ -471,7 +471,8 @@ def _heights(frame: pd.DataFrame, rows: str, hue: str) -> pd.Series:
     ordered = frame.sort_values(hue, key=lambda names: pd.factorize(names)[0], kind="stable")
     nth = ordered.groupby(rows).cumcount()
     count = frame.groupby(rows)[rows].transform("size")
-    return pd.factorize(frame[rows])[0] + 0.6 * ((nth + 0.5) / count - 0.5)
+    row = pd.Series(pd.factorize(frame[rows])[0], frame.index)
+    return row + 0.6 * ((nth + 0.5) / count - 0.5)
 
 
 def _draw_intervals(ax: Axes, part: pd.DataFrame, value: str, rows: str, colour: str,

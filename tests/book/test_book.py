@@ -192,6 +192,20 @@ def test_every_symbol_of_a_chapter_is_in_the_notation_page(path):
     assert sorted(symbols(markdown(path)) - listed) == []
 
 
+def half_time(path):
+    """The last section before a chapter's half-time mark, None where it has no mark."""
+    before, mark, _ = markdown(path).partition('<p class="stop">')
+    return re.findall(r"^#+ (.*)$", before, re.MULTILINE)[-1] if mark else None
+
+
+def test_the_guide_names_the_section_before_each_half_time_mark():
+    guide = markdown(BOOK / "assignments" / "guide.md")
+    named = dict(re.findall(r"\{doc\}`\.\./([\w/]+)`,? to \*([^*]+)\*", guide))
+    marked = {path.relative_to(BOOK).with_suffix("").as_posix(): half_time(path)
+              for path in CHAPTERS if half_time(path)}
+    assert named == marked
+
+
 PICTURE = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(
     (BOOK / "picture.png").read_bytes()).decode()})
 TOLD = {"image": {"alt": "Four bars, one for each objective, of which the last is the longest."},

@@ -1,0 +1,52 @@
+"""The reference part and what readers look for, in the built site."""
+
+import re
+
+import pytest
+from test_site import DESKTOP, PAGES, PHONE, SITE, browser, served, visit  # noqa: F401
+
+pytestmark = pytest.mark.skipif(not PAGES, reason="no built site: `make book` makes one")
+API = "book/reference/api.html"
+
+
+# ---- the package
+
+
+def test_the_first_screen_of_the_package_leads_from_a_file_to_recommendations(visit):
+    tab = visit(viewport=DESKTOP).open(API)
+    shell, python = tab.locator("div.highlight pre").nth(0), tab.locator("div.highlight pre").nth(1)
+    assert "s3rec recommend ratings.csv" in shell.inner_text()
+    assert "s3.recommend(" in python.inner_text()
+    for block in (shell, python):
+        box = block.bounding_box()
+        assert box["y"] + box["height"] <= DESKTOP["height"]
+        assert block.evaluate("code => code.scrollWidth <= code.clientWidth")
+
+
+def test_the_package_is_read_on_few_screens_its_details_folded(visit):
+    tab = visit(viewport=DESKTOP).open(API)
+    assert tab.evaluate("document.documentElement.scrollHeight") < 18 * DESKTOP["height"]
+    name = tab.locator("table.names a", has_text="paired_difference")
+    name.click()
+    tab.locator("dt[id='s3rec_mini.tools.statistics.paired_difference']").wait_for()
+    again = visit(viewport=DESKTOP).open(f"{API}#s3rec_mini.training.PretrainConfig")
+    assert again.locator("dt[id='s3rec_mini.training.PretrainConfig']").is_visible()
+
+
+def test_defaults_are_readable_and_each_module_stands_once():
+    text = (SITE / API).read_text(encoding="utf8")
+    assert "factory&gt;" not in text
+    anchors = re.findall(r'<a class="headerlink" href="#(s3rec_mini[\w.]*)"', text)
+    assert anchors and len(anchors) == len(set(anchors))
+    for words in ("Who chose what, in which order", "Pictures of what"):
+        assert len(re.findall(rf"<p\b[^\n]*{words}", text)) == 1
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desk", "phone"])
+def test_no_option_is_broken_at_its_hyphens(size, visit):
+    tab = visit(viewport=size).open(API)
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    options = tab.locator("code .option")
+    assert options.count() > 100
+    assert options.evaluate_all("""spans => spans.filter(each => each.getClientRects().length > 1)
+        .map(each => each.textContent)""") == []

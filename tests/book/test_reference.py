@@ -3,12 +3,18 @@
 import re
 from dataclasses import replace
 
+import nbformat
+import numpy as np
 from conftest import ROOT
 
 import s3rec_mini as s3
 from s3rec_mini.tools import cli
 
-REFERENCE = ROOT / "book" / "reference"
+BOOK = ROOT / "book"
+REFERENCE = BOOK / "reference"
+PAGES = sorted(path for path in (*BOOK.rglob("*.md"), *BOOK.rglob("*.ipynb"))
+               if not ({".ipynb_checkpoints"} & set(path.parts)
+                       or (path.parent.name == "assignments" and path.suffix == ".ipynb")))
 
 
 def page(name):
@@ -59,3 +65,50 @@ def test_the_page_of_the_package_has_every_public_name_by_task_and_each_module_o
              for path in folder.glob("*.py") if path.stem not in ("__init__", "cli")}
     assert sorted(modules) == sorted(there | {"s3rec_mini.looking.explorers"})
     assert cli.app.info.help  # the command line stands below, made from the program
+
+
+# ---- the ledger of paper and code
+
+
+def paragraphs(path):
+    """The paragraphs of a page, each on one line."""
+    if path.suffix == ".md":
+        text = path.read_text(encoding="utf8")
+    else:
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [" ".join(each.split()) for each in re.split(r"\n\s*\n", text)]
+
+
+def test_the_ledgers_overview_names_each_difference_and_trap():
+    text = page("paper_and_code")
+    overview = text[:text.index("## The four objectives")]
+    labels = re.findall(r"^\(((?:ledger|trap)-[\w-]+)\)=", text, re.MULTILINE)
+    assert len(labels) > 20
+    assert [label for label in labels if f"`{label}`" not in overview
+            and f"<{label}>`" not in overview] == []
+
+
+def test_no_page_of_students_says_what_becomes_of_the_bound_when_twins_are_taken_out():
+    """It is asked in the second assignment, question 6; its solution alone says it."""
+    said = [each for path in PAGES for each in paragraphs(path)
+            if re.search("false.negative", each, re.IGNORECASE) and "bound" in each]
+    assert said == []
+
+
+def mean(runs, protocol, metric):
+    return np.mean([run[protocol]["metrics"][metric] for run in runs])
+
+
+def test_what_the_ledger_calls_large_and_small_is_so_in_the_stored_results():
+    lastfm = s3.load_results("LastFM")
+    scratch, printed, released = (mean(lastfm[name], "sampled", "MRR") for name in (
+        "scratch-pointwise", "pretrained-paper-pointwise", "pretrained-pointwise"))
+    longer = mean(lastfm["LastFM-epochs-150-pointwise"], "sampled", "MRR")
+    assert released / scratch > 1.2
+    assert abs(printed / scratch - 1) < 0.02 and abs(longer / released - 1) < 0.02
+    for runs in map(s3.load_results, ("Beauty", "Toys_and_Games")):
+        for start in ("scratch", "pretrained"):
+            pairwise, pointwise, softmax = (mean(runs[f"{start}-{loss}"], "full", "NDCG@10")
+                                            for loss in ("pairwise", "pointwise", "softmax"))
+            assert abs(pairwise / pointwise - 1) < 0.1 and softmax / pairwise > 1.5

@@ -7,6 +7,7 @@ from test_site import DESKTOP, PAGES, PHONE, SITE, browser, served, visit  # noq
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="no built site: `make book` makes one")
 API = "book/reference/api.html"
+LEDGER = "book/reference/paper_and_code.html"
 
 
 # ---- the package
@@ -50,3 +51,16 @@ def test_no_option_is_broken_at_its_hyphens(size, visit):
     assert options.count() > 100
     assert options.evaluate_all("""spans => spans.filter(each => each.getClientRects().length > 1)
         .map(each => each.textContent)""") == []
+
+
+# ---- the ledger
+
+
+def test_the_ledger_begins_with_its_overview_and_opens_what_a_link_leads_to(visit):
+    tab = visit(viewport=DESKTOP).open(LEDGER)
+    assert tab.locator("article table").first.bounding_box()["y"] < DESKTOP["height"] / 2
+    assert tab.evaluate("document.documentElement.scrollHeight") < 10 * DESKTOP["height"]
+    details = tab.locator("#ties dl")
+    assert not details.is_visible()
+    tab.locator("article table a", has_text="Ties").click()
+    details.wait_for()

@@ -40,6 +40,7 @@ COLUMNS = re.compile(r"\S {3,}\S.* {3,}\S")
 CODE = re.compile(r'<code class="[^"]*\bliteral\b.*?</code>', re.DOTALL)
 BREAK = re.compile(r"(?<=[a-z0-9\])][._/])(?=[a-z])", re.IGNORECASE)
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+REPEATED = re.compile(r'(<section) id="(?:exercise|solution)-content"')
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 # What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
 # reader's to follow.
@@ -113,6 +114,11 @@ def drop_list_role(app, page, template, context, doctree):
     """Call a bibliography no list: its entries have a role of their own, which no list may hold."""
     listed, plain = '<div role="list" class="citation-list">', '<div class="citation-list">'
     context["body"] = context.get("body", "").replace(listed, plain)
+
+
+def drop_repeated_ids(app, page, template, context, doctree):
+    """Take an id from the bodies of exercises and solutions, which all have the same."""
+    context["body"] = REPEATED.sub(r"\1", context.get("body", ""))
 
 
 def keep_together(app, doctree):
@@ -194,6 +200,7 @@ def setup(app):
     app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", drop_list_role)
+    app.connect("html-page-context", drop_repeated_ids)
     app.connect("html-page-context", let_code_break)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", mark_columns)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import nbformat
 import numpy as np
+import pytest
 from conftest import ROOT
 
 import s3rec_mini as s3
@@ -112,3 +113,37 @@ def test_what_the_ledger_calls_large_and_small_is_so_in_the_stored_results():
             pairwise, pointwise, softmax = (mean(runs[f"{start}-{loss}"], "full", "NDCG@10")
                                             for loss in ("pairwise", "pointwise", "softmax"))
             assert abs(pairwise / pointwise - 1) < 0.1 and softmax / pairwise > 1.5
+
+
+# ---- said once
+
+
+def test_pages_that_compare_the_code_with_ours_say_ties_and_stopping_as_the_ledger_does():
+    """One row each, the same on every page, with a link to the ledger."""
+    rows = {}
+    for path in PAGES:
+        text = "\n".join(paragraphs(path)) if path.stem != "paper_and_code" else ""
+        for row in re.findall(r"\| ((?:\{ref\}`)?(?:A tie|Ties|Stopping|Early stopping)\b[^|]*"
+                              r"\|[^|]*\|([^|]*)\|[^|]*)\|", text):
+            if row[1].strip() != "–":
+                rows.setdefault(row[0].strip("{ref}`").split()[0], set()).add(row[0])
+    assert all(len(said) == 1 for said in rows.values()), rows
+    assert all("<ledger-" in each for said in rows.values() for each in said), rows
+    assert sorted(rows) == ["A", "Stopping"]
+
+
+def test_every_proof_ends_with_the_same_sign():
+    text = "\n".join(each for path in PAGES for each in paragraphs(path))
+    assert text.count("∎") > 5
+    assert re.findall(r"\\(?:square|blacksquare|Box|qed)\b|[□■◻]|Q\.E\.D", text) == []
+
+
+def test_the_bibliography_names_entries_as_the_text_cites_them(monkeypatch):
+    monkeypatch.syspath_prepend(BOOK / "_tools")
+    bibliography = pytest.importorskip("s3rec_bibliography", reason="needs the extra book")
+    from pybtex.database import parse_file
+
+    entries = parse_file(REFERENCE / "references.bib").entries.values()
+    labels = bibliography.AuthorYear().format_labels(list(entries))
+    assert {"Zhou et al., 2020", "Kang and McAuley, 2018", "Bengio and Senécal, 2008"} < set(labels)
+    assert ":style: author_year" in page("bibliography")

@@ -58,7 +58,7 @@ def test_no_option_is_broken_at_its_hyphens(size, visit):
 
 def test_the_ledger_begins_with_its_overview_and_opens_what_a_link_leads_to(visit):
     tab = visit(viewport=DESKTOP).open(LEDGER)
-    assert tab.locator("article table").first.bounding_box()["y"] < DESKTOP["height"] / 2
+    assert tab.locator("article table").first.bounding_box()["y"] < 0.75 * DESKTOP["height"]
     assert tab.evaluate("document.documentElement.scrollHeight") < 10 * DESKTOP["height"]
     details = tab.locator("#ties dl")
     assert not details.is_visible()

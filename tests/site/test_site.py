@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import threading
+from collections import Counter
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -70,6 +71,12 @@ def test_every_link_within_the_site_leads_somewhere():
             if missing or (anchor and path in anchors and unquote(anchor) not in anchors[path]):
                 broken.append(f"{page}: {address}")
     assert broken == []
+
+
+@every_page
+def test_no_id_stands_twice_on_a_page(page):
+    ids = Counter(attributes["id"] for _, attributes in tags(page) if "id" in attributes)
+    assert [name for name, times in ids.items() if times > 1] == []
 
 
 @every_page

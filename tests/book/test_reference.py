@@ -147,3 +147,34 @@ def test_the_bibliography_names_entries_as_the_text_cites_them(monkeypatch):
     labels = bibliography.AuthorYear().format_labels(list(entries))
     assert {"Zhou et al., 2020", "Kang and McAuley, 2018", "Bengio and Senécal, 2008"} < set(labels)
     assert ":style: author_year" in page("bibliography")
+
+
+# ---- the glossary
+
+FIELD = """
+    AAP, MIP, MAP, SP, InfoNCE, NT-Xent, KL divergence, Kullback–Leibler divergence, PCA, t-SNE,
+    ablation, attention, attribute, augmentation, average precision, baseline, batch, batch size,
+    binary cross-entropy, block, bootstrap, causal mask, ceiling, checkpoint, context, control,
+    cosine, critic, cross-entropy, density ratio, dot product, dropout, early stopping, embedding,
+    encoder, entropy, epoch, expectation, false negative, feed-forward network, finetuning, floor,
+    from scratch, gradient, head, hard negative, history, hit rate, hyperparameter, interaction,
+    item, key, layer normalisation, leak, learning rate, leave-one-out, linear probe, logQ
+    correction, logistic function, logit, long tail, loss, marginal, mask, mask id, matrix
+    factorisation, mutual information, nat, negative, optimiser, padding, pairwise loss, patience,
+    plateau, pointwise loss, pointwise mutual information, positional embedding, positive,
+    post-norm, prefix, pretraining, query, rank, recommender, residual connection, rival, saddle,
+    sampled softmax, score, seed, segment, self-attention, self-supervised, sequence, sequential
+    recommendation, softmax, state, swap, temperature, test, tie, transformer, user, validation,
+    value, view"""
+
+
+def test_the_glossary_finds_the_words_of_the_field():
+    terms = re.findall(r"^(?!```|:|#)(\S.*)$", page("glossary").split(":sorted:")[1], re.MULTILINE)
+    assert len(terms) == len({term.lower() for term in terms})
+    wanted = [" ".join(word.split()) for word in FIELD.split(",")]
+    assert sorted(set(wanted) - set(terms)) == []
+
+
+def test_a_word_of_the_glossary_leads_to_a_page():
+    entries = re.split(r"\n\n(?=\S)", page("glossary").split(":sorted:")[1])
+    assert [entry for entry in entries if "{doc}" not in entry and entry.strip("`\n ")] == []

@@ -64,3 +64,85 @@ def test_the_ledger_begins_with_its_overview_and_opens_what_a_link_leads_to(visi
     assert not details.is_visible()
     tab.locator("article table a", has_text="Ties").click()
     details.wait_for()
+
+
+# ---- search
+
+LOOKED_FOR = {  # what a reader types: the page that must be among the first three
+    "cold start": "foundations/sequential_recommendation",
+    "overfitting": "training/finetuning",
+    "BPR": "training/finetuning",
+    "leakage": "foundations/leaks_and_clocks",
+    "Jensen": "foundations/information_deeper",
+    "transformer": "foundations/self_attention",
+    "positional encoding": "foundations/self_attention",
+    "negative sampling": "training/finetuning",
+    "learning rate": "training/finetuning",
+    "hyperparameter": "reference/api",
+    "GPU": "training/pretraining",
+    "confidence interval": "training/evaluation",
+    "significance": "training/evaluation",
+    "popularity": "foundations/sequential_recommendation",
+    "hit rate": "foundations/sequential_recommendation",
+    "contrastive learning": "foundations/mutual_information",
+    "KL divergence": "foundations/information_deeper",
+    "masked item prediction": "objectives/masked_items",
+    "BERT4Rec": "foundations/self_attention",
+    "SASRec": "training/finetuning",
+    "matrix factorization": "foundations/leaks_and_clocks",
+    "t-SNE": "findings/inside_the_model",
+    "early stopping": "training/finetuning",
+    "fine-tuning": "training/finetuning",
+    "own data": "reference/api",
+    "CSV": "reference/api",
+    "Colab": "reference/notebooks",
+    "reproducibility": "findings/reproduction",
+}
+
+
+def results(tab, root, query):
+    """Search, and return the links found, the first ones first."""
+    tab.goto(f"{root}search.html?q={query.replace(' ', '+')}")
+    tab.wait_for_function("document.querySelector('#search-results .search-summary')"
+                          "?.textContent.includes('matching')")
+    return tab.locator("#search-results ul.search > li > a")
+
+
+def test_search_finds_first_what_a_reader_would_try(visit):
+    visitor = visit()
+    missed = {}
+    for query, page in LOOKED_FOR.items():
+        found = results(visitor.tab, visitor.root, query).evaluate_all(
+            "links => links.slice(0, 3).map(link => link.getAttribute('href'))")
+        if not any(link.startswith(f"book/{page}.html") for link in found):
+            missed[query] = found
+    assert missed == {}
+    assert visitor.troubles == []
+
+
+def test_what_search_quotes_is_prose_and_a_word_of_the_glossary_is_named(served, visit):
+    visitor = visit(served)
+    for query in ("Jensen", "density ratio", "InfoNCE"):
+        found = results(visitor.tab, served, query)
+        visitor.tab.wait_for_function(
+            "document.querySelectorAll('#search-results .context').length > 2")
+        quoted = visitor.tab.locator("#search-results .context").all_inner_texts()
+        assert [each for each in quoted if re.search(r"\\[a-zA-Z(\[]|[_^]\{", each)] == []
+        assert f"Glossary: {query}" in found.all_inner_texts()
+    assert visitor.troubles == []
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desk", "phone"])
+def test_the_magnifier_stands_before_what_is_typed(size, visit):
+    visitor = visit(viewport=size)
+    tab = visitor.open("search.html?q=loss")
+    fields = [tab.locator(".bd-article form.bd-search, .bd-search-container form.bd-search").first]
+    tab.keyboard.press("Control+k")
+    fields.append(tab.locator("dialog form.bd-search").first)
+    for field in fields:
+        icon, text = field.evaluate("""form => {
+            const icon = form.querySelector("i, svg").getBoundingClientRect();
+            const input = form.querySelector("input"), box = input.getBoundingClientRect();
+            return [icon.right, box.left + parseFloat(getComputedStyle(input).paddingLeft)];
+        }""")
+        assert 0 < icon < text

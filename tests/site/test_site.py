@@ -119,7 +119,7 @@ def test_no_two_pages_have_the_same_description():
 # ---- in a browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need it")
     if CHROMIUM is None:
@@ -309,7 +309,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served():
     """Return the address of a plain file server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE))

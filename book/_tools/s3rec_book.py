@@ -5,12 +5,13 @@
 * Thebe's scripts are left out, and the built pages are checked: no request may leave the site, no
   page may hold a widget, each names its licence.
 * Lines break well on a phone: not between a formula and its punctuation, in code after a dot, an
-  underscore or a slash, and not at all where a cell prints columns.
+  underscore or a slash, not at all where a cell prints columns; lines of code by their indent.
 * Launch and repository buttons appear once the project's address is one of GitHub's.
 """
 
 from __future__ import annotations
 
+import html
 import importlib.resources
 import os
 import re
@@ -40,6 +41,11 @@ COLUMNS = re.compile(r"\S {3,}\S.* {3,}\S")
 CODE = re.compile(r'<code class="[^"]*\bliteral\b.*?</code>', re.DOTALL)
 BREAK = re.compile(r"(?<=[a-z0-9\])][._/])(?=[a-z])", re.IGNORECASE)
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+LISTING = re.compile(r'(<div class="highlight-(?!none|myst-ansi)[\w-]+ notranslate">'
+                     r'<div class="highlight"><pre>)(.*?)(</pre>)', re.DOTALL)
+DEEPEST = 16  # columns that a line of code may be indented on a phone
+SPACES = re.compile(rf"( {{{DEEPEST}}})( +)")
+TAG = re.compile(r"<[^>]*>")
 REPEATED = re.compile(r'(<section) id="(?:exercise|solution)-content"')
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 # What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
@@ -158,6 +164,25 @@ def let_code_break(app, page, template, context, doctree):
     context["body"] = CODE.sub(marked, context.get("body", ""))
 
 
+def mark_lines(app, page, template, context, doctree):
+    """Wrap each line of code and say how far it is indented: on a phone it wraps by that."""
+    def marked(block):
+        lines = block[2].removeprefix("<span></span>").splitlines(keepends=True)
+        return block[1] + "".join(map(mark_line, lines)) + block[3]
+
+    context["body"] = LISTING.sub(marked, context.get("body", ""))
+
+
+def mark_line(line):
+    text = html.unescape(TAG.sub("", line))
+    indent = len(text) - len(text.lstrip(" ")) if text.strip() else 0
+    if indent > DEEPEST:  # what is aligned far to the right has no room on a phone
+        line = SPACES.sub(r'\1<span class="deep">\2</span>', line, count=1)
+        indent = DEEPEST
+    style = f' style="--indent:{indent}"' if indent else ""
+    return f'<span class="line"{style}>{line}</span>'
+
+
 def check_equation_numbers(app, env):
     domain = env.get_domain("math")
     for expected, label in enumerate(EQUATIONS, start=1):
@@ -202,6 +227,7 @@ def setup(app):
     app.connect("html-page-context", drop_list_role)
     app.connect("html-page-context", drop_repeated_ids)
     app.connect("html-page-context", let_code_break)
+    app.connect("html-page-context", mark_lines)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", mark_columns)
     app.connect("env-check-consistency", check_equation_numbers)

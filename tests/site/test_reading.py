@@ -145,3 +145,75 @@ def test_the_magnifier_stands_before_what_is_typed(size, visit):
             return [icon.right, box.left + parseFloat(getComputedStyle(input).paddingLeft)];
         }""")
         assert 0 < icon < text
+
+
+# ---- a phone, paper, night
+
+CHAPTERS = [page for page in PAGES
+            if re.match("book/(foundations|objectives|training|findings)/", page)]
+SIZES = """levels => levels.map(level => document.querySelector(`article ${level}`))
+    .filter(heading => heading).map(heading => parseFloat(getComputedStyle(heading).fontSize))"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desk", "phone"])
+def test_headings_step_down(size, visit):
+    visitor = visit(viewport=size)
+    for page in ("book/training/finetuning.html", "book/reference/notation.html"):
+        sizes = visitor.open(page).evaluate(SIZES, ["h1", "h2", "h3", "p"])
+        assert sizes == sorted(set(sizes), reverse=True) and len(sizes) >= 3
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_code_wraps_on_a_phone_and_no_line_is_marked_twice(page, visit):
+    tab = visit(viewport=PHONE).open(page)
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    code = tab.locator("div.cell_input pre:has(.line)")
+    assert code.count() > 0
+    assert code.evaluate_all("""blocks => blocks.filter(code => code.scrollWidth > code.clientWidth)
+        .map(code => code.textContent.slice(0, 80))""") == []
+    assert code.evaluate_all("blocks => blocks.every(block => !block.querySelector('.line .line'))")
+
+
+def test_what_goes_on_stands_further_right_than_where_its_line_began(visit):
+    tab = visit(viewport=PHONE).open("book/training/finetuning.html")
+    wrapped = tab.locator("div.cell_input .line").evaluate_all("""lines => lines.map(line => {
+            const range = document.createRange();
+            range.selectNodeContents(line);
+            const lefts = [...range.getClientRects()].map(box => box.left);
+            const indent = +(line.style.getPropertyValue("--indent") || 0);
+            const tops = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+            const last = [...range.getClientRects()].at(-1);
+            const width = parseFloat(getComputedStyle(line).fontSize) * 0.55;
+            return [tops.size, last.left - line.getBoundingClientRect().left, indent * width];
+        }).filter(([rows]) => rows > 1)""")
+    assert wrapped and all(left > indent for _, left, indent in wrapped)
+
+
+KEPT = "figure, svg.hero, svg.chapter-map, div.math, div.cell_input, form.s3-explorer"
+
+
+def test_paper_cuts_no_figure_and_has_what_stands_folded_below_a_heading(visit):
+    for page in ("book/index.html", LEDGER, "book/foundations/mutual_information.html"):
+        tab = visit(viewport=DESKTOP, color_scheme="dark").open(page)
+        folded = "document.querySelectorAll(':is(h2, h3) + details.fold:not([open])').length"
+        before = tab.evaluate(folded)
+        tab.emulate_media(media="print")
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert tab.evaluate(folded) == 0
+        assert tab.evaluate("document.documentElement.dataset.theme") == "light"
+        assert tab.locator(KEPT).evaluate_all("""kept => kept.filter(
+            each => getComputedStyle(each).breakInside !== "avoid").length""") == 0
+        assert tab.locator("details.fold > summary:visible").count() == 0
+        tab.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert tab.evaluate(folded) == before
+        assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_links_of_the_text_are_underlined_by_day_and_by_night(scheme, visit):
+    tab = visit(viewport=DESKTOP, color_scheme=scheme).open("book/reference/glossary.html")
+    lines = tab.locator("article p a.reference, article dd a.reference").evaluate_all(
+        """links => links.map(link => getComputedStyle(link)).map(style =>
+            [style.textDecorationLine, parseFloat(style.textDecorationThickness)])""")
+    assert lines and all(line == "underline" for line, _ in lines)
+    assert all(thick >= (1.4 if scheme == "dark" else 1) for _, thick in lines)

@@ -66,6 +66,15 @@ def test_the_ledger_begins_with_its_overview_and_opens_what_a_link_leads_to(visi
     details.wait_for()
 
 
+def test_the_notation_begins_with_a_few_letters_and_folds_the_many(visit):
+    tab = visit(viewport=DESKTOP).open("book/reference/notation.html")
+    letters = tab.locator("article table").first
+    assert letters.bounding_box()["y"] < DESKTOP["height"] / 2
+    assert 8 <= letters.locator("tbody tr").count() <= 12
+    assert tab.evaluate("document.documentElement.scrollHeight") < 12 * DESKTOP["height"]
+    assert tab.locator("div.math:visible").count() == 9
+
+
 # ---- search
 
 LOOKED_FOR = {  # what a reader types: the page that must be among the first three

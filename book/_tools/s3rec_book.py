@@ -4,14 +4,14 @@
 * The nine equations of ``reference/notation`` must carry the numbers 1 to 9.
 * Thebe's scripts are left out, and the built pages are checked: no request may leave the site, no
   page may hold a widget, each names its licence.
-* ``{command-line}`` documents the commands of a typer application from the application itself.
 * Lines break well on a phone: not between a formula and its punctuation, in code after a dot, an
-  underscore or a slash, and not at all where a cell prints columns.
+  underscore or a slash, not at all where a cell prints columns; lines of code by their indent.
 * Launch and repository buttons appear once the project's address is one of GitHub's.
 """
 
 from __future__ import annotations
 
+import html
 import importlib.resources
 import os
 import re
@@ -20,7 +20,6 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,13 @@ CLOSING = re.compile(r"([^\s\w(\[“—–]*)(.*)", re.DOTALL)
 COLUMNS = re.compile(r"\S {3,}\S.* {3,}\S")
 CODE = re.compile(r'<code class="[^"]*\bliteral\b.*?</code>', re.DOTALL)
 BREAK = re.compile(r"(?<=[a-z0-9\])][._/])(?=[a-z])", re.IGNORECASE)
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+LISTING = re.compile(r'(<div class="highlight-(?!none|myst-ansi)[\w-]+ notranslate">'
+                     r'<div class="highlight"><pre>)(.*?)(</pre>)', re.DOTALL)
+DEEPEST = 16  # columns that a line of code may be indented on a phone
+SPACES = re.compile(rf"( {{{DEEPEST}}})( +)")
+TAG = re.compile(r"<[^>]*>")
+REPEATED = re.compile(r'(<section) id="(?:exercise|solution)-content"')
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 # What a browser fetches by itself: scripts, pictures, frames, style sheets, fonts. An <a> is the
 # reader's to follow.
@@ -116,6 +122,11 @@ def drop_list_role(app, page, template, context, doctree):
     context["body"] = context.get("body", "").replace(listed, plain)
 
 
+def drop_repeated_ids(app, page, template, context, doctree):
+    """Take an id from the bodies of exercises and solutions, which all have the same."""
+    context["body"] = REPEATED.sub(r"\1", context.get("body", ""))
+
+
 def keep_together(app, doctree):
     """Wrap a formula and the brackets and punctuation around it: lines would break at its ends."""
     for formula in list(doctree.findall(nodes.math)):
@@ -143,8 +154,33 @@ def mark_columns(app, doctree):
 
 
 def let_code_break(app, page, template, context, doctree):
-    """Mark in the code of a line, after a dot, an underscore or a slash, where it may break."""
-    context["body"] = CODE.sub(lambda code: BREAK.sub("<wbr>", code[0]), context.get("body", ""))
+    """Mark in the code of a line, after a dot, an underscore or a slash, where it may break.
+
+    An option, ``--pretraining-epochs``, may break nowhere.
+    """
+    def marked(code):
+        return OPTION.sub(r'<span class="option">\1</span>', BREAK.sub("<wbr>", code[0]))
+
+    context["body"] = CODE.sub(marked, context.get("body", ""))
+
+
+def mark_lines(app, page, template, context, doctree):
+    """Wrap each line of code and say how far it is indented: on a phone it wraps by that."""
+    def marked(block):
+        lines = block[2].removeprefix("<span></span>").splitlines(keepends=True)
+        return block[1] + "".join(map(mark_line, lines)) + block[3]
+
+    context["body"] = LISTING.sub(marked, context.get("body", ""))
+
+
+def mark_line(line):
+    text = html.unescape(TAG.sub("", line))
+    indent = len(text) - len(text.lstrip(" ")) if text.strip() else 0
+    if indent > DEEPEST:  # what is aligned far to the right has no room on a phone
+        line = SPACES.sub(r'\1<span class="deep">\2</span>', line, count=1)
+        indent = DEEPEST
+    style = f' style="--indent:{indent}"' if indent else ""
+    return f'<span class="line"{style}>{line}</span>'
 
 
 def check_equation_numbers(app, env):
@@ -176,60 +212,12 @@ def check_built_pages(app, error):
             logger.warning("%s does not name the licence of its text", name)
 
 
-class CommandLine(SphinxDirective):
-    """``{command-line} module:app`` lists each command, its help and its options."""
-
-    required_arguments = 1
-
-    def run(self):
-        import typer
-
-        module, _, name = self.arguments[0].partition(":")
-        group = typer.main.get_command(getattr(importlib.import_module(module), name))
-        self.env.note_dependency(importlib.import_module(module).__file__)
-        return [self.section(key, command) for key, command in group.commands.items()]
-
-    def section(self, name, command):
-        section = nodes.section(ids=[nodes.make_id(f"s3rec-{name}")], names=[f"s3rec {name}"])
-        section += nodes.title("", "", nodes.literal("", f"s3rec {name}"))
-        for paragraph in re.split(r"\n\s*\n", command.help or ""):
-            section += nodes.paragraph("", " ".join(paragraph.replace("\f", "").split()))
-        shown = (each for each in command.params if not getattr(each, "hidden", False))
-        rows = [self.row(parameter) for parameter in shown]
-        section += self.table(("Argument or option", "Meaning", "Default"), rows)
-        return section
-
-    def row(self, parameter):
-        if parameter.param_type_name == "argument":
-            spelled = [nodes.literal("", parameter.name.upper())]
-        else:
-            spelled = [nodes.literal("", " / ".join([*parameter.opts, *parameter.secondary_opts]))]
-        default = "required" if parameter.required else parameter.default
-        default = "" if default is None or callable(default) else str(default)
-        return spelled, [nodes.Text(getattr(parameter, "help", None) or "")], [nodes.Text(default)]
-
-    def table(self, header, rows):
-        group = nodes.tgroup(cols=len(header))
-        group += [nodes.colspec(colwidth=width) for width in (30, 55, 15)]
-        head, body = nodes.thead(), nodes.tbody()
-        head += self.cells([[nodes.Text(text)] for text in header])
-        body += [self.cells(row) for row in rows]
-        group += [head, body]
-        return nodes.table("", group)
-
-    def cells(self, contents):
-        row = nodes.row()
-        row += [nodes.entry("", nodes.paragraph("", "", *content)) for content in contents]
-        return row
-
-
 def setup(app):
     # Kernels inherit these: no progress bars; one thread, as models this small gain nothing from a
     # second, and lose much beside other programs; the style of figures.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MATPLOTLIBRC", str(write_matplotlibrc(Path(app.doctreedir))))
-    app.add_directive("command-line", CommandLine)
     app.add_js_file(None, body=PHONE, priority=900)  # after Sphinx's settings of MathJax
     app.connect("config-inited", show_repository_buttons, priority=100)
     app.connect("builder-inited", share_html_handlers)
@@ -237,7 +225,9 @@ def setup(app):
     app.connect("autodoc-process-docstring", keep_first_line, priority=100)  # before napoleon's
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", drop_list_role)
+    app.connect("html-page-context", drop_repeated_ids)
     app.connect("html-page-context", let_code_break)
+    app.connect("html-page-context", mark_lines)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", mark_columns)
     app.connect("env-check-consistency", check_equation_numbers)

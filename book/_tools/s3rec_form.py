@@ -4,6 +4,8 @@
   bar of that name: its code, while what it prints stays in view, and of ``set-up`` all. Bars of one
   name that follow each other are one.
 * A section whose heading begins with "Deeper: " is folded below its heading.
+* Where a page's head says ``folded_sections: true``, what stands below its third-level headings is
+  folded too; with headings in the place of ``true``, "; " between them, below those of these.
 * The first page has its numbers, ``{{ gain_low }}`` and others, from the results files.
 * ``{here} encoder`` draws the way from a history to a list of films, the named part of it lit;
   without a name, the whole way.
@@ -69,6 +71,12 @@ def fold_sections(app, doctree):
         if title.astext().startswith(DEEPER):
             body = section[1:]
             section[:] = [title, fold("", *body, name="Deeper")]
+    below = str(app.env.metadata[app.env.docname].get("folded_sections", ""))
+    for section in doctree.findall(nodes.section):
+        above = section.parent, section.parent.parent
+        if (all(isinstance(each, nodes.section) for each in above)
+                and (below.lower() == "true" or above[0][0].astext() in below.split("; "))):
+            section[:] = [section[0], fold("", *section[1:], name="Details")]
 
 
 class Here(SphinxDirective):

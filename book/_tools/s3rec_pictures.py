@@ -14,6 +14,7 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 ALT, CAPTION = 60, 40  # characters, at least
+EXPLORER = 'class="s3-explorer"'
 
 
 def shrink(path):
@@ -32,16 +33,20 @@ def shrink_all(app, error):
 
 
 def missing_words(cell):
-    """Say what a cell lacks, going by the pictures that it gave and not by its code."""
+    """Say what a cell lacks, going by the pictures that it gave and not by its code.
+
+    An explorer says itself in words; like a picture it has a caption and a number.
+    """
     pictures = list(cell.findall(nodes.image))
+    shown = pictures or [raw for raw in cell.findall(nodes.raw) if EXPLORER in raw.astext()]
     figure = cell["cell_metadata"].get("mystnb", {}).get("figure")
     if any(len(picture.get("alt", "")) < ALT for picture in pictures):
         return f"shows a picture without alternative text (image: alt, {ALT} characters)"
-    if pictures and len((figure or {}).get("caption", "")) < CAPTION:
+    if shown and len((figure or {}).get("caption", "")) < CAPTION:
         return f"shows a picture without a caption (figure: caption, {CAPTION} characters)"
-    if pictures and not figure.get("name", "").startswith("fig-"):
+    if shown and not figure.get("name", "").startswith("fig-"):
         return "shows a picture without a name (figure: name, fig-…)"
-    if figure and not pictures:
+    if figure and not shown:
         return "has a caption and shows no picture (figure)"
     return None
 

@@ -212,6 +212,10 @@ TOLD = {"image": {"alt": "Four bars, one for each objective, of which the last i
         "figure": {"name": "fig-bars", "caption": "The last bar is the longest of all four."}}
 
 
+EXPLORER = nbformat.v4.new_output(
+    "display_data", {"text/html": '<form class="s3-explorer" data-explorer="attention"></form>'})
+
+
 def without(part, name):
     return TOLD | {part: {key: value for key, value in TOLD[part].items() if key != name}}
 
@@ -229,6 +233,8 @@ def test_the_build_warns_of_a_picture_without_words_whatever_drew_it(tmp_path):
         "no caption": (without("figure", "caption"), [PICTURE],
                        "shows a picture without a caption"),
         "no name": (without("figure", "name"), [PICTURE], "shows a picture without a name"),
+        "explorer": ({"figure": TOLD["figure"] | {"name": "fig-explorer"}}, [EXPLORER], None),
+        "bare explorer": (None, [EXPLORER], "shows a picture without a caption"),
         "empty": (TOLD, [], "has a caption and shows no picture"),
     }
     notebook = nbformat.v4.new_notebook(

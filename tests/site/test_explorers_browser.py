@@ -320,6 +320,22 @@ def test_a_film_is_found_by_name_or_by_a_click_near_its_dot(tab):
     assert root.locator("b").count() == 0  # the title is text
 
 
+def test_a_mouse_near_a_dot_sees_its_name_until_it_leaves(tab):
+    root = explorer(tab, "embeddings")  # north west is singled out
+    plane, near = root.locator(".s3-map"), root.locator(".s3-map .s3-near")
+    tab.wait_for_timeout(500)  # until the dots have arrived
+    plane.scroll_into_view_if_needed()
+    for item in (1, 0):
+        box = root.locator(".s3-map .s3-dot").nth(item).bounding_box()
+        tab.mouse.move(box["x"] + box["width"] / 2 + 2, box["y"] + box["height"] / 2 + 2)
+        assert near.text_content() == NAMES[item]
+        edges, map_ = near.bounding_box(), plane.bounding_box()
+        assert map_["x"] - 1 <= edges["x"]
+        assert edges["x"] + edges["width"] <= map_["x"] + map_["width"] + 1
+    tab.mouse.move(0, 0)
+    assert near.text_content() == ""
+
+
 def test_one_group_of_a_colour_can_be_shown_alone(tab):
     root = explorer(tab, "embeddings")
     choice(root, "Colour").select_option("end")
@@ -354,7 +370,7 @@ def test_the_name_of_the_film_stays_on_the_map(browser):
     tab.set_content(f"<!doctype html>{made._repr_html_()}")
     for film in films:
         choice(tab.locator("form"), "Find").select_option(film)
-        name = tab.locator(".s3-map > text")
+        name = tab.locator(".s3-map > text:not(.s3-near)")
         place, plane = name.bounding_box(), tab.locator(".s3-map").bounding_box()
         assert name.text_content()[:12] == film[:12]
         assert place["x"] >= plane["x"] and place["y"] >= plane["y"]
@@ -396,6 +412,17 @@ def test_the_curve_passes_through_its_estimates_on_the_scale_of_the_axis(tab):
     half = heights["0.0"] - heights["0.5"]  # the length of half a nat
     value = (heights["0.0"] - float(circle.get_attribute("cy"))) / half / 2
     assert value == pytest.approx(0.8 / 4 + 3 / 1000 + 0.1, abs=1e-6)
+
+
+def test_the_axis_is_the_same_for_every_correlation(tab):
+    root = explorer(tab, "info_nce")
+    marks = []
+    for key in ("Home", "End"):
+        root.get_by_role("slider", name="correlation ρ").focus()
+        tab.keyboard.press(key)
+        marks.append(root.locator("text[text-anchor=end]").evaluate_all(
+            "texts => texts.map(t => [t.textContent, t.getAttribute('y')])"))
+    assert marks[0] == marks[1]
 
 
 def test_controls_keep_their_places_while_values_grow_longer(tab):

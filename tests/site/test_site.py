@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import threading
+from collections import Counter
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -73,6 +74,12 @@ def test_every_link_within_the_site_leads_somewhere():
 
 
 @every_page
+def test_no_id_stands_twice_on_a_page(page):
+    ids = Counter(attributes["id"] for _, attributes in tags(page) if "id" in attributes)
+    assert [name for name, times in ids.items() if times > 1] == []
+
+
+@every_page
 def test_a_page_and_its_pictures_keep_to_the_budget(page):
     pictures = {urljoin(page, a["src"].split("?")[0]) for tag, a in tags(page) if tag == "img"}
     weights = {name: (SITE / unquote(name)).stat().st_size for name in {page, *pictures}}
@@ -112,7 +119,7 @@ def test_no_two_pages_have_the_same_description():
 # ---- in a browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need it")
     if CHROMIUM is None:
@@ -302,7 +309,7 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served():
     """Return the address of a plain file server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=SITE))

@@ -21,7 +21,7 @@ def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12
     data : SequenceDataset
         Names the items; training items alone are shown.
     users : sequence of int
-        Rows of ``data.sequences``, the one shown first in front.
+        Rows of ``data.sequences``, by which they are called; the one shown first in front.
     length : int
         How many of a user's newest training items are read; never more than `max_length`.
 
@@ -58,7 +58,7 @@ def _attention_of(model: S3Rec, data, user: int, length: int) -> dict:
     items = data.training_sequences[user][-length:]
     weights = {name: np.rint(1000 * attention_maps(model, items, causal).numpy()).astype(int)
                for name, causal in (("causal", True), ("bidirectional", False))}
-    return {"name": f"row {user} (named {data.user_names[user]})",
+    return {"name": f"{user}",
             "items": [data.item_names[i] for i in items],
             **{name: maps.tolist() for name, maps in weights.items()}}  # (layers, heads, L, L)
 

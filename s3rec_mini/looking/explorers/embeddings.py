@@ -53,8 +53,8 @@ def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
            for i in range(len(names))]  # the labels of each item
     return Explorer(
         "embeddings", "Map of embeddings",
-        "Move the slider and see the items part. Find one by its name, or click near a dot: a line "
-        "shows its way since the first epoch.",
+        "Move the slider and see the items part. Point at a dot for its name. Find one in the "
+        "list, or click near its dot: a line shows its way since the first epoch.",
         numbers, _words(numbers, own), _table(numbers, own))
 
 

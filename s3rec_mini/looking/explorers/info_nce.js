@@ -29,8 +29,12 @@ mount("info_nce", ({ rhos, negatives, values, rho: firstRho, k: firstK }, add, p
   const k = add(slider("negatives K", negatives, firstK));
   const sigma = add(tick("σ on the critic"));
 
+  // One axis for all correlations, so that a curve that moves has moved.
+  const top = Math.max(1.05, 1.1 * Math.max(...rhos.map(truthOf)));
+  const { x, y } = scales(negatives, top);
+
   // Each curve with what it means, the one named first drawn last.
-  const curves = (truth, estimates, top) => {
+  const curves = (truth, estimates) => {
     const fits = Math.min(ceiling(negatives.at(-1)), top); // the ceiling leaves the drawing there
     return [["s3-mark s3-dashed", "truth I", negatives.map((K) => [K, truth])],
       ["s3-line hue-4", "estimate", negatives.map((K, i) => [K, estimates[i]])],
@@ -44,8 +48,7 @@ mount("info_nce", ({ rhos, negatives, values, rho: firstRho, k: firstK }, add, p
     const r = rhos[rho.value], K = negatives[k.value], truth = truthOf(r);
     const [best, squeezed] = [values.best[rho.value], values.sigma[rho.value]];
     const estimates = sigma.checked ? squeezed : best;
-    const top = Math.max(1.05, 1.15 * truth), { x, y } = scales(negatives, top);
-    const drawn = curves(truth, estimates, top);
+    const drawn = curves(truth, estimates);
     picture.replaceChildren(key("M0 8h28", drawn), svg("svg", { viewBox: `0 0 ${width} ${height}`,
       role: "img", "aria-label": `Estimates against the number of negatives, truth ${nats(truth)} nat.` },
       ...axes(negatives, top, { x, y }), line("s3-thin", [[x(K), y(0)], [x(K), y(top)]]),

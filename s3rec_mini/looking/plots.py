@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_by_distance",
            "plot_attention_grid", "plot_embeddings", "plot_history", "plot_intervals",
-           "plot_lists", "plot_ranks", "plot_recommendations", "plot_round", "plot_views",
-           "style"]
+           "plot_lists", "plot_ranks", "plot_recommendations", "plot_views", "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -571,61 +570,3 @@ def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
     plain = dict(facecolor=COLOURS.get(kind))
     ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **look.get(kind, plain)))
     ax.text(x, y, text, ha="center", va="center", color="black" if kind in look else "white")
-
-
-@style()
-def plot_round(shown: str, candidates: Sequence[str], bets: Sequence[float], positive: int,
-               ax: Axes | None = None) -> Axes:
-    """Draw a round of the guessing game: what is shown, the candidates, the bet on each.
-
-    Parameters
-    ----------
-    shown : str
-        What the player sees.
-    candidates : sequence of str
-        What it chooses among, from top to bottom.
-    bets : sequence of float
-        How much it bets on each: numbers of at least 0 that sum to 1.
-    positive : int
-        Which candidate is the right one, from 0.
-    ax : Axes, optional
-        Where to draw; a new figure by default.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many bets as candidates, if they do not sum to 1, or if `positive` is
-        none of the candidates.
-    """
-    bets = np.asarray(bets, dtype=float)
-    if len(bets) != len(candidates) or not 0 <= positive < len(candidates):
-        raise ValueError(f"{len(candidates)} candidates need as many bets, not {len(bets)}, and a "
-                         f"positive among them, not {positive}")
-    if bets.min() < 0 or not np.isclose(bets.sum(), 1, atol=1e-3):
-        raise ValueError(f"bets are at least 0 and sum to 1, not to {bets.sum():.3g}")
-    ax = ax or _new_axes(height=0.4 + 0.38 * len(candidates))
-    middle, left, full = (1 - len(candidates)) / 2, 2.3, 1.3  # left end of bars, length of a 1
-    _draw_card(ax, 0, middle, shown, COLOURS["item"], 1.04)
-    for place, (name, bet) in enumerate(zip(candidates, bets, strict=True)):
-        colour = COLOURS["positive" if place == positive else "negative"]
-        ax.plot([0.52, 0.8], [middle, -place], color=GREY, linewidth=0.8)
-        _draw_card(ax, 1.45, -place, name, colour, 1.3)
-        ax.barh(-place, full * bet, left=left, height=0.6, color=colour)
-        end = full * max(bet, 1 / len(candidates))  # a number never stands on the dashed line
-        ax.text(left + end + 0.06, -place, f"{bet:.2f}", va="center")
-    even = left + full / len(candidates)
-    ax.plot([even, even], [0.5, 0.5 - len(candidates)], color=GREY, linestyle="--", linewidth=1)
-    ax.text(even, 0.55, "even bets", ha="center", va="bottom", color=GREY)
-    ax.set(xlim=(-0.55, left + full + 0.45), ylim=(0.45 - len(candidates), 0.9))
-    ax.axis("off")
-    return ax
-
-
-def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str, width: float) -> None:
-    """Draw a box round `x` and `y`, its text in white and in at most two lines."""
-    from matplotlib.patches import Rectangle
-
-    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, facecolor=colour))
-    lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
-    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white", fontsize=9,
-            linespacing=1.05)

@@ -36,6 +36,9 @@ COLOURS = {
 #: The colours of what has no name above, genres say, in this order; the explorers' six.
 KINDS = ("#2b9085", "#c8473a", "#9163d4", "#b07d10", "#3f80da", "#808080")
 GREY = "#6b6b6b"  # of reference lines
+BOXES = {kind: dict(facecolor=COLOURS[kind]) for kind in ("item", "positive", "negative")} | {
+    "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0),
+    "padding": dict(facecolor="none", edgecolor=GREY, linestyle=":")}
 
 
 @contextmanager
@@ -150,12 +153,11 @@ def plot_attention_grid(maps: Mapping[str, np.ndarray], names: Sequence[str], co
     rows = -(-len(maps) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(5, 1.2 + 3.2 * rows / columns), sharex=True,
                              sharey=True, squeeze=False, layout="compressed")
-    for ax, title, weights in itertools.zip_longest(axes.flat, maps, drawn):
-        if title is None:
-            ax.axis("off")
-            continue
+    for ax, title, weights in zip(axes.flat, maps, drawn, strict=False):
         plot_attention(weights, names, ax, end, bar=False)
         ax.set(title=title, xlabel="", ylabel="")
+    for ax in axes.flat[len(maps):]:
+        ax.axis("off")
     fig.supxlabel("is looked at (key)")
     fig.supylabel("looks (query)")
     _scale_of_colours(axes[0, 0].images[0], axes, drawn.max() > end, location="top", aspect=30)
@@ -229,8 +231,7 @@ def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = 
     ValueError
         If there are not as many labels as points, or too many kinds.
     """
-    points, labels = np.asarray(points), pd.Series(
-        labels if hasattr(labels, "dtype") else list(labels)).reset_index(drop=True)
+    points, labels = np.asarray(points), pd.Series([*labels], dtype=getattr(labels, "dtype", None))
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must be (N, 2) for N = {len(labels)} labels, not {points.shape}")
     if pd.api.types.is_numeric_dtype(labels):
@@ -306,7 +307,7 @@ def plot_history(runs, columns: Sequence[str] = ("loss",), ax: Axes | None = Non
 
     frame = pd.concat(_records(runs, list(columns)), ignore_index=True)
     one_name, one_column = frame["name"].nunique() == 1, len(columns) == 1
-    hue = "name" if one_column else "column" if one_name else "name"
+    hue = "column" if one_name and not one_column else "name"
     ax = ax or _new_axes()
     sns.lineplot(frame, x="epoch", y="value", units="run", estimator=None, ax=ax, hue=hue,
                  palette=_colours(frame[hue]), style=None if one_name or one_column else "column",
@@ -450,19 +451,11 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
         What was really chosen next, or all that is right, in the colour of a positive if it is
         there.
     """
-    import matplotlib.pyplot as plt
-
-    height = 0.7 + 0.3 * len(found)
-    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    _draw_history(top.add_subplot(), history, None)
-    below = bottom.add_subplot()
+    fig, below = _under_history(history, None, 0.7 + 0.3 * len(found))
     hit = found["name"].isin([chosen] if isinstance(chosen, str) else [*chosen])
     colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
-    places = range(1, len(found) + 1)
-    below.barh(places, found["score"], color=colours, height=0.7)
-    below.set_yticks(places, [f"{name}  {place}" for name, place in zip(found["name"], places,
-                                                                        strict=True)])
+    names = [f"{name}  {place}" for place, name in enumerate(found["name"], start=1)]
+    below.barh(names, found["score"], color=colours, height=0.7)
     below.invert_yaxis()
     below.set(xlabel="score", xlim=(0, None))
     below.tick_params(axis="y", length=0)
@@ -490,19 +483,13 @@ def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
     ValueError
         If all lists are empty.
     """
-    import matplotlib.pyplot as plt
-
     places = range(max((len(names) for names in lists.values()), default=0))
     if not places:
         raise ValueError("lists must hold a name or more, but all are empty")
-    height = 0.35 + 0.28 * len(places)
-    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    _draw_history(top.add_subplot(), history, chosen)
+    fig, below = _under_history(history, chosen, 0.35 + 0.28 * len(places))
     width = 54 // len(lists)  # letters of a box
-    below = plot_views({str(place + 1): [_card(names, place, width, chosen)
-                                         for names in lists.values()] for place in places},
-                       bottom.add_subplot())
+    plot_views({str(place + 1): [_card(names, place, width, chosen) for names in lists.values()]
+                for place in places}, below)
     below.xaxis.tick_top()
     below.set_xticks(range(len(lists)), list(lists))
     for text in below.texts:
@@ -519,14 +506,22 @@ def _card(names: Sequence[str], place: int, width: int, chosen: str | None) -> t
             "positive" if name == chosen else "item")
 
 
-def _draw_history(ax: Axes, history: Sequence[str], chosen: str | None) -> None:
-    """Draw the newest five of a history and, if it is told, what was chosen next."""
+def _under_history(history: Sequence[str], chosen: str | None, height: float):
+    """Open a figure, draw in it the newest five of a history and, if told, what was chosen next.
+
+    Returns the figure, and Axes below that are `height` inches high.
+    """
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
     cards = [(name, "item") for name in list(history)[-5:]]
     cards.append((chosen, "positive") if chosen else ("?", "mask"))
     wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
                for name, kind in cards]
-    for text in plot_views({"": wrapped}, ax).texts:
+    for text in plot_views({"": wrapped}, top.add_subplot()).texts:
         text.set_fontsize(9)
+    return fig, bottom.add_subplot()
 
 
 @style()
@@ -546,10 +541,8 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
     ValueError
         If a kind is unknown.
     """
-    kinds = {kind for row in views.values() for _, kind in row}
-    if unknown := kinds - {"item", "positive", "negative", "mask", "padding"}:
-        raise ValueError(f"a box is no {unknown.pop()!r}: choose item, positive, negative, mask "
-                         "or padding")
+    if unknown := {kind for row in views.values() for _, kind in row} - BOXES.keys():
+        raise ValueError(f"a box is no {unknown.pop()!r}: choose {', '.join(BOXES)}")
     ax = ax or _new_axes(height=0.2 + 0.55 * len(views))
     for r, row in enumerate(views.values()):
         for t, (text, kind) in enumerate(row):
@@ -565,8 +558,6 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
 def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
     from matplotlib.patches import Rectangle
 
-    look = {"padding": dict(facecolor="none", edgecolor=GREY, linestyle=":"),
-            "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0)}
-    plain = dict(facecolor=COLOURS.get(kind))
-    ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **look.get(kind, plain)))
-    ax.text(x, y, text, ha="center", va="center", color="black" if kind in look else "white")
+    ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **BOXES[kind]))
+    ax.text(x, y, text, ha="center", va="center",
+            color="black" if kind in ("mask", "padding") else "white")

@@ -13,23 +13,13 @@ from .files import load_weights, replacing
 
 __all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
 
-# Their name of each part, ours on the right; a block's names follow its number.
+# What stands in our names, and what in theirs.
 _PARTS = {
-    "item_embeddings": "item_embedding",
-    "attribute_embeddings": "attribute_embedding",
-    "position_embeddings": "position_embedding",
-    "LayerNorm": "embedding_norm",
-    "aap_norm": "aap_head",
-    "mip_norm": "mip_head",
-    "map_norm": "map_head",
-    "sp_norm": "sp_head",
-}
-_BLOCK_PARTS = {
-    "attention.dense": "attention.output",
-    "attention.LayerNorm": "attention_norm",
-    "intermediate.dense_1": "expand",
-    "intermediate.dense_2": "contract",
-    "intermediate.LayerNorm": "feed_forward_norm",
+    "blocks": "item_encoder.layer", "attention.output": "attention.dense",
+    "attention_norm": "attention.LayerNorm", "expand": "intermediate.dense_1",
+    "contract": "intermediate.dense_2", "feed_forward_norm": "intermediate.LayerNorm",
+    "embedding_norm": "LayerNorm", "_embedding.": "_embeddings.",
+    "aap_head": "aap_norm", "mip_head": "mip_norm", "map_head": "map_norm", "sp_head": "sp_norm",
 }
 _PROJECTIONS = ("query", "key", "value")  # one matrix in ours, stacked in this order
 
@@ -61,7 +51,8 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
     """
     theirs = _read(path)
     try:
-        items, attributes, positions = (len(theirs[f"{part}.weight"]) for part in list(_PARTS)[:3])
+        items, attributes, positions = (len(theirs[f"{table}_embeddings.weight"])
+                                        for table in ("item", "attribute", "position"))
         layers = sum(name.endswith("attention.query.weight") for name in theirs)
         config = ModelConfig(items - 2, attributes - 1, theirs["item_embeddings.weight"].shape[1],
                              layers, num_heads, positions, dropout)
@@ -145,18 +136,14 @@ def load_negatives(path, dataset) -> np.ndarray:
 
 def _names(model: S3Rec) -> dict[str, list[str]]:
     """Map each parameter's name to the authors' name or, for stacked projections, names."""
-    parts = {ours: [theirs] for theirs, ours in _PARTS.items()}
-    for number in range(model.config.num_layers):
-        theirs, ours = f"item_encoder.layer.{number}", f"blocks.{number}"
-        parts |= {f"{ours}.{b}": [f"{theirs}.{a}"] for a, b in _BLOCK_PARTS.items()}
-        parts[f"{ours}.attention.query_key_value"] = [
-            f"{theirs}.attention.{projection}" for projection in _PROJECTIONS
-        ]
     names = {}
-    for parameter in model.state_dict():
-        part, _, kind = parameter.rpartition(".")
-        if part in parts:  # a fifth objective's head is no part of theirs
-            names[parameter] = [f"{theirs}.{kind}" for theirs in parts[part]]
+    for ours in model.state_dict():
+        theirs = ours
+        for part, other in _PARTS.items():
+            theirs = theirs.replace(part, other)
+        if theirs != ours:  # a fifth objective's head is no part of theirs
+            pieces = _PROJECTIONS if "query_key_value" in ours else ("query_key_value",)
+            names[ours] = [theirs.replace("query_key_value", piece) for piece in pieces]
     return names
 
 

@@ -17,6 +17,7 @@ __all__ = ["check_writable", "expected", "is_checkpoint", "load_weights", "read_
            "replacing", "write_tensors"]
 
 FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
+MANGLED = (SafetensorError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def check_writable(path: Path) -> None:
@@ -49,8 +50,7 @@ def replacing(path) -> Iterator[Path]:
         raise OSError(f"cannot write {path} ({error}): check that its folder exists, is writable "
                       f"and has room; the file is as it was") from error
     finally:
-        if unfinished.parent.is_dir():
-            unfinished.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def write_tensors(path, tensors: dict[str, Tensor], metadata: dict, dtype=None) -> None:
@@ -82,8 +82,11 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     with expected(f"{path} is not a safetensors file of s3rec_mini, or it is damaged: write it "
                   f"again with S3Rec.save (the authors' .pt files are read by "
                   f"s3rec_mini.official.load_checkpoint)"), safe_open(path, "pt") as file:
-        metadata = json.loads((file.metadata() or {})["s3rec_mini"])
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118
+
+
+def _metadata(file: safe_open) -> dict:
+    return json.loads((file.metadata() or {})["s3rec_mini"])
 
 
 @contextmanager
@@ -91,14 +94,14 @@ def expected(complaint: str) -> Iterator[None]:
     """Let whatever comes of reading a mangled file be a ValueError that begins with `complaint`."""
     try:
         yield
-    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except MANGLED as error:
         raise ValueError(f"{complaint} ({error!r})") from error
 
 
 def is_checkpoint(path) -> bool:
-    """Say whether a file holds a run that can go on."""
-    with suppress(OSError, ValueError):
-        return "run" in read_tensors(path)[1]
+    """Say whether a file holds a run that can go on, by what it says of itself."""
+    with suppress(OSError, *MANGLED), safe_open(path, "pt") as file:
+        return "run" in _metadata(file)
     return False
 
 

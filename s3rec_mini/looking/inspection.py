@@ -10,7 +10,7 @@ from torch import Tensor
 from ..encoder import S3Rec
 from ..evaluation import evaluating
 from ..tools.checks import check_count
-from ..tools.vocabulary import check_fit, key_of
+from ..tools.vocabulary import best_items, check_fit
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "probe_attributes",
            "project_embeddings"]
@@ -122,11 +122,7 @@ def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFra
     table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu().float(), dim=1)
     cosines = table @ table[item]  # (num_items + 2,)
     cosines[[0, item, data.mask_id]] = -torch.inf
-    best = cosines.topk(min(k, data.num_items - 1))
-    found = best.indices.tolist()
-    return pd.DataFrame({"item": [key_of(item, data) for item in found],
-                         "cosine": best.values.numpy(),
-                         "name": [data.item_names[item] for item in found]})
+    return best_items(cosines, min(k, data.num_items - 1), data, "cosine")
 
 
 def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: int = 0):

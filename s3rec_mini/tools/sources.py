@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from .synthetic import dataset_of_ids
 
 __all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
 
-DATA = resources.files("s3rec_mini") / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 # The authors' repository has no licence: its files never ship here, but are downloaded by the
 # reader (as they stand at this commit) or read from a folder.
@@ -144,8 +143,7 @@ def movielens_interactions() -> pd.DataFrame:
     pandas.DataFrame
         userId, movieId, rating (stars), timestamp (seconds since 1970), title, year and genres.
     """
-    with (DATA / "movielens-small.csv.gz").open("rb") as stream:
-        frame = pd.read_csv(stream, compression="gzip").dropna(subset=["title"])
+    frame = pd.read_csv(DATA / "movielens-small.csv.gz").dropna(subset=["title"])
     return frame.astype({"year": int}).sort_values(["timestamp", "movieId"], ignore_index=True)
 
 
@@ -176,9 +174,7 @@ def load_model(name: str) -> S3Rec:
     ValueError
         If no weights of that name ship; the message lists those that do.
     """
-    shipped = sorted(f.name.removesuffix(".safetensors") for f in DATA.iterdir()
-                     if f.name.endswith(".safetensors"))
+    shipped = sorted(path.stem for path in DATA.glob("*.safetensors"))
     if name not in shipped:
         raise ValueError(f"no weights named {name!r} ship with s3rec_mini: there are {shipped}")
-    with resources.as_file(DATA / f"{name}.safetensors") as path:
-        return S3Rec.load(path)
+    return S3Rec.load(DATA / f"{name}.safetensors")

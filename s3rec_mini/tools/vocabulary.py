@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
+from torch import Tensor
 
-__all__ = ["Vocabulary", "check_fit", "find_item", "ids_by_key", "key_of", "renumbered"]
+from .files import expected
+from .settings import is_a
+
+__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered"]
 
 
 class Vocabulary(NamedTuple):
@@ -29,13 +33,11 @@ class Vocabulary(NamedTuple):
                           f"number of items can be checked. Write the file again with "
                           f"save(path, data=data)", stacklevel=3)
             return None
-        try:
+        with expected(f"{path} does not name as many items and attributes as it has: it is "
+                      f"damaged, write it again"):
             items, attributes = (tuple(map("".join, names)) for names in saved)
-        except (TypeError, ValueError):
-            items = attributes = ()
-        if (len(items), len(attributes)) != (config.num_items, config.num_attributes):
-            raise ValueError(f"{path} does not name as many items and attributes as it has: it is "
-                             f"damaged, write it again")
+            if (len(items), len(attributes)) != (config.num_items, config.num_attributes):
+                raise ValueError(f"{len(items)} and {len(attributes)}")
         return cls(items, attributes)
 
 
@@ -61,7 +63,7 @@ def ids_by_key(names: tuple[str, ...]) -> dict[str | int, int]:
 def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[str, int],
               source: str) -> int:
     """Look an item up in `ids_by_key`; `dropped` has the counts of those that were left out."""
-    if isinstance(name, (str, int, np.integer)) and not isinstance(name, bool) and name in ids:
+    if (isinstance(name, str) or is_a(int, name)) and name in ids:
         return ids[name]
     if count := dropped.get(str(name)):
         raise ValueError(f"item {name!r} is not in {source}: with {count} interactions it was "
@@ -76,7 +78,16 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
     raise ValueError(f"no item of {source} is called {name!r}: {hint}")
 
 
-def key_of(item: int, data) -> int | str:
+def best_items(scores: Tensor, k: int, data, called: str) -> pd.DataFrame:
+    """Return the `k` items of the highest `scores` (num_items + 2,): item, name, and the score."""
+    best = scores.topk(k)
+    items = best.indices.tolist()
+    return pd.DataFrame({"item": [_key_of(item, data) for item in items],
+                         "name": [data.item_names[item] for item in items],
+                         called: best.values.numpy()})
+
+
+def _key_of(item: int, data) -> int | str:
     """Return what `SequenceDataset.item_id` takes for an id: itself, unless integers are keys."""
     name = data.item_names[item]
     for key in (item, int(name) if name.isdecimal() else name):

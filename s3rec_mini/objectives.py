@@ -25,8 +25,8 @@ from .encoder import S3Rec
 from .tools.fast import in_blocks, item_states, newest_states
 
 __all__ = ["CONTRASTS", "FINETUNING_LOSSES", "FORMS", "OBJECTIVES", "Views", "aap_loss",
-           "all_scores", "attribute_contrast", "attribute_cross_entropy", "checked_forms",
-           "encode_views", "finetuning_loss", "info_nce", "map_loss", "mip_loss",
+           "all_scores", "attribute_contrast", "attribute_cross_entropy", "encode_views",
+           "finetuning_loss", "forms_of", "info_nce", "map_loss", "mip_loss",
            "one_negative_loss", "pairwise_loss", "pointwise_loss", "pretraining_losses",
            "printed_contrast", "sampled_softmax_loss", "softmax_loss", "sp_loss"]
 
@@ -233,7 +233,7 @@ def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tens
     dict of str to Tensor
         () losses, each summed over its predictions and averaged over the B sequences.
     """
-    forms = checked_forms(forms)
+    forms = forms_of(forms)
     if unknown := sorted(set(objectives) - OBJECTIVES.keys()):
         raise ValueError(f"objectives may hold {tuple(OBJECTIVES)}, not {unknown}")
     expected = (model.config.num_items + 2, model.config.num_attributes + 1)
@@ -245,7 +245,7 @@ def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tens
             for name in objectives}
 
 
-def checked_forms(forms: dict[str, str] | None) -> dict[str, str]:
+def forms_of(forms: dict[str, str] | None) -> dict[str, str]:
     """Return the form of every objective, "released" where `forms` names none."""
     forms = dict.fromkeys(OBJECTIVES, "released") | (forms or {})
     for objective, form in forms.items():

@@ -16,13 +16,7 @@ import torch
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec
 from .evaluation import metrics_from_ranks, ranks_among
-from .objectives import (
-    FINETUNING_LOSSES,
-    OBJECTIVES,
-    checked_forms,
-    finetuning_loss,
-    pretraining_losses,
-)
+from .objectives import FINETUNING_LOSSES, OBJECTIVES, finetuning_loss, forms_of, pretraining_losses
 from .tools import devices
 from .tools.checkpoints import Checkpoint, digest
 from .tools.checks import check_attributes
@@ -58,7 +52,7 @@ class PretrainConfig(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        checked_forms(self.forms)
+        forms_of(self.forms)
         numbers = [is_a(float, value) and value >= 0 for value in self.weights.values()]
         if self.weights.keys() - OBJECTIVES or not all(numbers) or not any(self.weights.values()):
             raise ValueError(f"weights must give some of {tuple(OBJECTIVES)} a weight of at least "
@@ -162,11 +156,11 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     config = config or FinetuneConfig()
     check_fit(model, data)
     model.vocabulary = model.vocabulary or data.vocabulary
-    candidates = None
-    if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
-        candidates = negatives_for(negatives, data, "validation", config.seed)
+    sampled = config.validation_protocol == "sampled"
+    # Drawn once, and found wrong before any training.
+    candidates = negatives_for(negatives, data, "validation", config.seed) if sampled else None
+    asked = np.asarray(negatives if sampled else 99, dtype=np.int64)
     accelerator = devices.find_device()
-    asked = np.asarray(negatives if config.validation_protocol == "sampled" else 99, dtype=np.int64)
     run = Checkpoint(checkpoint, config, model, data, negatives=digest([torch.from_numpy(asked)]))
     stage, optimizer = devices.prepared(accelerator, model, config, partial(
         finetuning_loss, loss=config.loss, sampled_items=config.sampled_items))

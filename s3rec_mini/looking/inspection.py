@@ -48,9 +48,8 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
 
 
 @torch.no_grad()
-def attention_by_distance(
-    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False
-) -> pd.DataFrame:
+def attention_by_distance(model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20,
+                          causal: bool = False) -> pd.DataFrame:
     """Return the mean weight that the item at each place gives to the one so many steps back.
 
     Parameters
@@ -154,12 +153,12 @@ def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: 
     vectors = torch.as_tensor(vectors).detach().cpu().float().numpy()
     if len(vectors) < 3:
         raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
-    if method == "pca":
-        return PCA(2, random_state=seed).fit_transform(vectors)
-    if method == "tsne":
-        perplexity = min(30, (len(vectors) - 1) / 3)
-        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
-    raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
+    perplexity = min(30, (len(vectors) - 1) / 3)
+    maps = {"pca": PCA(2, random_state=seed),
+            "tsne": TSNE(2, perplexity=perplexity, init="pca", random_state=seed)}
+    if method not in maps:
+        raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
+    return maps[method].fit_transform(vectors)
 
 
 def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,

@@ -105,10 +105,8 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None,
     ax = ax or _new_axes()
     end = weights.max() if end is None else end
     square = ax.imshow(np.ma.masked_equal(weights, 0), vmin=0, vmax=end, cmap="viridis")
-    places = range(1, len(names) + 1)
-    ax.set_xticks(range(len(names)), places)
-    ax.set_yticks(range(len(names)),
-                  [f"{name} ({t})" for name, t in zip(names, places, strict=True)])
+    ax.set_xticks(range(len(names)), range(1, len(names) + 1))
+    ax.set_yticks(range(len(names)), [f"{name} ({t})" for t, name in enumerate(names, start=1)])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="is looked at (key)", ylabel="looks (query)")
@@ -326,8 +324,7 @@ def _records(runs, columns: list[str]) -> list[pd.DataFrame]:
     found = []
     for name, one_or_more in named.items():
         for history in [one_or_more] if _is_history(one_or_more) else one_or_more:
-            frame = (pd.DataFrame(history) if isinstance(history, Mapping)
-                     else pd.json_normalize(history))
+            frame = pd.json_normalize(pd.DataFrame(history).to_dict("records"))
             if missing := [column for column in columns if column not in frame]:
                 raise ValueError(f"the history has no {missing}, only {list(frame)}")
             frame = frame.assign(name=name, run=len(found), epoch=frame["epoch"] + 1)
@@ -423,10 +420,8 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
     import seaborn as sns
 
     ax = ax or _new_axes()
-    frame = pd.concat({name: pd.Series(each) for name, each in ranks.items()}, names=["model"])
-    frame = frame.rename("rank").reset_index("model")
-    sns.ecdfplot(frame, x="rank", hue="model", palette=_colours(ranks), log_scale=True, ax=ax)
-    last = frame["rank"].max()
+    sns.ecdfplot(dict(ranks), palette=_colours(ranks), log_scale=True, ax=ax)
+    last = max(map(max, ranks.values()))
     ticks = [k for power in range(6) for k in (10**power, 3 * 10**power) if k <= last]
     ax.set_xticks(ticks, [f"{k:,}" for k in ticks])
     ax.minorticks_off()
@@ -541,23 +536,19 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
     ValueError
         If a kind is unknown.
     """
+    from matplotlib.patches import Rectangle
+
     if unknown := {kind for row in views.values() for _, kind in row} - BOXES.keys():
         raise ValueError(f"a box is no {unknown.pop()!r}: choose {', '.join(BOXES)}")
     ax = ax or _new_axes(height=0.2 + 0.55 * len(views))
     for r, row in enumerate(views.values()):
         for t, (text, kind) in enumerate(row):
-            _draw_box(ax, t, -r, text, kind)
+            ax.add_patch(Rectangle((t - 0.46, -r - 0.32), 0.92, 0.64, **BOXES[kind]))
+            ax.text(t, -r, text, ha="center", va="center",
+                    color="black" if kind in ("mask", "padding") else "white")
     longest = max(map(len, views.values()))
     ax.set(xlim=(-0.55, longest - 0.45), ylim=(0.5 - len(views), 0.5), xticks=[])
     ax.set_yticks(range(0, -len(views), -1), list(views))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **BOXES[kind]))
-    ax.text(x, y, text, ha="center", va="center",
-            color="black" if kind in ("mask", "padding") else "white")

@@ -100,17 +100,12 @@ def checked_sequences(sequences, user_names, num_items) -> tuple[np.ndarray, ...
                              "items to train on, validate and test: leave such users out")
         if array.dtype.kind not in "iu":
             raise ValueError(f"user {user!r} has a sequence of {array.dtype}, not of integers")
-    ends = np.cumsum([len(array) for array in arrays])
+        for place in np.flatnonzero((array < 1) | (array > num_items)):
+            raise ValueError(f"user {user!r} has item id {array[place]} at position {place}, "
+                             f"outside 1..{num_items} (0 pads, {num_items + 1} masks)")
     flat = np.concatenate([array.astype(np.int64) for array in arrays])  # (interactions,)
-    wrong = np.flatnonzero((flat < 1) | (flat > num_items))
-    if len(wrong):
-        row = int(np.searchsorted(ends, wrong[0], side="right"))
-        raise ValueError(
-            f"user {user_names[row]!r} has item id {flat[wrong[0]]} at position "
-            f"{wrong[0] - ends[row] + len(arrays[row])}, outside 1..{num_items} (0 is padding, "
-            f"{num_items + 1} the mask)")
     flat.setflags(write=False)
-    return tuple(np.split(flat, ends[:-1]))
+    return tuple(np.split(flat, np.cumsum([len(array) for array in arrays])[:-1]))
 
 
 def as_ids(name: str, ids, device=None) -> Tensor:
@@ -131,9 +126,8 @@ def checked_ids(model, item_ids, **flags: bool) -> Tensor:
             raise ValueError(f"{name} must be True or False, not {value!r}")
     item_ids = as_ids("item_ids", item_ids, model.device)
     if item_ids.dim() != 2 or not 1 <= item_ids.shape[1] <= model.max_length:
-        raise ValueError(f"item_ids must be (B, L) with 1 <= L <= {model.max_length} "
-                         f"(max_length), not {tuple(item_ids.shape)}: keep the newest items of "
-                         f"longer sequences")
+        raise ValueError(f"item_ids must be (B, L), 1 <= L <= {model.max_length} (max_length), not "
+                         f"{tuple(item_ids.shape)}: keep the newest items of longer sequences")
     if item_ids.device.type != model.device.type:
         raise ValueError(f"item_ids are on {item_ids.device}, the model on {model.device}: "
                          f"use item_ids.to(model.device)")
@@ -153,4 +147,5 @@ def check_attributes(data, weights: dict[str, float]) -> None:
     """Raise ValueError if objectives that learn from attributes are asked for where none are."""
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
-                         f"with attributes=, or set weights=dict(mip=1.0, sp=0.5)")
+                         f"with attributes=, or both the weight 0 (on the command line, --weight "
+                         f"aap=0 --weight map=0)")

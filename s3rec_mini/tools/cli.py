@@ -366,16 +366,12 @@ def main():
         sys.exit(f"s3rec: {_in_options(error)}")
 
 
-IN_OPTIONS = {"set weights=dict(mip=1.0, sp=0.5)": "--weight aap=0 --weight map=0",
-              "leave its column out": "leave it out of --fields"}
 ARGUMENTS = {"attributes", "negatives", *(each.name for config in (
     Reading, ModelConfig, PretrainConfig, FinetuneConfig) for each in fields(config))}
 
 
 def _in_options(message: Exception | Warning) -> str:
     """Tell of options what a message tells of Python's arguments: --min-count for min_count=."""
-    text = str(message)
-    for arguments, options in IN_OPTIONS.items():
-        text = text.replace(arguments, options)
     found = re.compile(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))")
-    return found.sub(lambda at: f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip(), text)
+    return found.sub(lambda at: f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip(),
+                     str(message))

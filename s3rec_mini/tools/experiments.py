@@ -138,27 +138,17 @@ def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experi
     if unknown := sorted(set(variations or ()) - VARIATIONS.keys()):
         raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
     for seed, label in product(range(plan.seeds), variations or VARIATIONS):
-        share, *configs = _varied(VARIATIONS[label], replace(finetuning, seed=seed),
-                                  replace(pretraining, seed=seed))
+        change = {"share": 1.0, **VARIATIONS[label]}
+        share = change.pop("share")
         part = _share_of(data, share, seed)
+        # Batches shrink with the users, so that an epoch has as many steps.
+        tuned, trained = (replace(config, seed=seed, batch_size=round(share * config.batch_size))
+                          for config in (finetuning, pretraining))
+        trained = None if change.get("epochs") == 0 else replace(trained, **change)
         where = Path(data.name, "ablations", f"{label}-seed{seed}")
         make(Run({"dataset": data.name, "variation": label, "users": part.num_users},
                  plan.folder / f"{where}.json", plan.runs / where, data, part, _fitted(sizes, data),
-                 *configs, pretrained=plan.runs / where / f"pretraining-seed{seed}", probes=True))
-
-
-def _varied(change: dict, finetuning: FinetuneConfig, pretraining: PretrainConfig):
-    """Return the share of users and both configs of a variation; without pretraining, None.
-
-    Batches shrink with the users, so that an epoch has as many steps.
-    """
-    share, *configs = change.get("share", 1.0), finetuning, pretraining
-    finetuning, pretraining = (replace(config, batch_size=round(share * config.batch_size))
-                               for config in configs)
-    if change.get("epochs") == 0:
-        return share, finetuning, None
-    changed = {name: value for name, value in change.items() if name != "share"}
-    return share, finetuning, replace(pretraining, **changed)
+                 tuned, trained, plan.runs / where / f"pretraining-seed{seed}", probes=True))
 
 
 def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset:
@@ -211,19 +201,20 @@ def _is_made(run: Run) -> bool:
     """Say whether a run was made already; a file of a run with other settings is an error."""
     if not run.results.exists():
         return False
-    saved = read_record(run.results)
+    saved, different = read_record(run.results), []
     if saved.get("negatives") != _named(run.negatives):
-        raise ValueError(f"{run.results} holds a run measured with the negatives "
-                         f"{saved.get('negatives')}, not {_named(run.negatives)}: choose another "
-                         f"--folder and --runs, or delete it")
+        different = [f"was measured with the negatives {saved.get('negatives')}, not "
+                     f"{_named(run.negatives)}"]
     asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
     for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():
         made, wanted = saved.get(stage, {}), asdict(config) if config else {}
         both = made and wanted
-        for name in type(config).differing(made, wanted) if both else sorted(made | wanted):
-            raise ValueError(f"{run.results} holds a run whose {stage} differs in {name} "
-                             f"({made.get(name)}, not {wanted.get(name)}): choose another "
-                             f"--folder and --runs, or delete it")
+        names = type(config).differing(made, wanted) if both else sorted(made | wanted)
+        different += [f"in {stage} differs in {name} ({made.get(name)}, not {wanted.get(name)})"
+                      for name in names]
+    if different:
+        raise ValueError(f"{run.results} holds a run that {different[0]}: choose another --folder "
+                         "and --runs, or delete it")
     print(f"{run.results} is there: not run again", file=sys.stderr)
     return True
 

@@ -92,10 +92,9 @@ def _download(file: str) -> Path:
     try:  # pooch writes to a temporary file, and renames it once the sum is right
         return Path(pooch.retrieve(_ADDRESS + file, _SHA256[file], file, cache, progressbar=True))
     except (OSError, ValueError) as error:  # all that requests raises is an OSError
-        raise OSError(
-            f"could not download {_ADDRESS}{file} to {cache}: {error}\nNothing of it was kept. "
-            "Check connection and disk and try again, or get the file by other means and name its "
-            "folder in S3REC_DATA") from error
+        raise OSError(f"could not download {_ADDRESS}{file} to {cache}, and kept nothing: {error}\n"
+                      "Check connection and disk and try again, or get the file by other means and "
+                      "name its folder in S3REC_DATA") from error
 
 
 def open_dataset(name: str, attributes: Path | None = None,

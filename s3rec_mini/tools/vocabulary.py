@@ -29,9 +29,8 @@ class Vocabulary(NamedTuple):
         Without one it warns and returns None. ValueError if it is not of a model with this config.
         """
         if saved is None:
-            warnings.warn(f"{path} does not say what its items are called: of data, only their "
-                          f"number of items can be checked. Write the file again with "
-                          f"save(path, data=data)", stacklevel=3)
+            warnings.warn(f"{path} does not say what its items are called, and only their number "
+                          f"is checked: write it again with save(path, data=data)", stacklevel=3)
             return None
         with expected(f"{path} does not name as many items and attributes as it has: it is "
                       f"damaged, write it again"):
@@ -81,19 +80,10 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
 def best_items(scores: Tensor, k: int, data, called: str) -> pd.DataFrame:
     """Return the `k` items of the highest `scores` (num_items + 2,): item, name, and the score."""
     best = scores.topk(k)
-    items = best.indices.tolist()
-    return pd.DataFrame({"item": [_key_of(item, data) for item in items],
-                         "name": [data.item_names[item] for item in items],
-                         called: best.values.numpy()})
-
-
-def _key_of(item: int, data) -> int | str:
-    """Return what `SequenceDataset.item_id` takes for an id: itself, unless integers are keys."""
-    name = data.item_names[item]
-    for key in (item, int(name) if name.isdecimal() else name):
-        if data.ids_by_key.get(key) == item:
-            return key
-    return name
+    keys = {item: key for key, item in data.ids_by_key.items()}  # an integer, if it has one
+    names = [data.item_names[item] for item in best.indices]
+    items = [keys.get(item, name) for item, name in zip(best.indices.tolist(), names, strict=True)]
+    return pd.DataFrame({"item": items, "name": names, called: best.values.numpy()})
 
 
 # ---- a model and its data

@@ -125,8 +125,7 @@ class Unseen:
         self.seen = np.unique(users * (num_items + 1) + np.concatenate(sequences))
         most = np.bincount(self.seen // (num_items + 1)).argmax()
         if np.unique(sequences[most]).size == num_items:
-            raise ValueError(f"user {most} has seen all {num_items} items, so no negative is left "
-                             f"to draw: remove that user")
+            raise ValueError(f"user {most} has seen all {num_items} items: remove that user")
 
     def draw(self, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return one unseen item for each entry of `users`, in the same shape, int64."""

@@ -54,8 +54,7 @@ class SequenceDataset:
         for kind, length in lengths.items():
             names = tuple(getattr(self, kind))
             if len(names) != length:
-                raise ValueError(f"{kind} must hold {length} names, as many as sequences and "
-                                 f"item_attributes imply, not {len(names)}")
+                raise ValueError(f"{kind} must hold {length} names here, not {len(names)}")
             object.__setattr__(self, kind, names)
         sequences = checked_sequences(self.sequences, self.user_names, self.num_items)
         object.__setattr__(self, "sequences", sequences)

@@ -160,8 +160,7 @@ def sp_loss(model: S3Rec, context, positive, negative, form: str = "released") -
     if form == "released":
         return one_negative_loss(model.sp_head, context, positive, negative)
     if len(context) < 2:
-        raise ValueError(f"sp in the form {form!r} contrasts a sequence with the others of its "
-                         f"batch: give it at least two")
+        raise ValueError(f"sp in the form {form!r} contrasts sequences: give it at least two")
     scores = all_scores(model.sp_head, context, positive, form)  # (B, B), own segment: diagonal
     own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     return CONTRASTS[form](scores.diagonal(), scores.masked_fill(own, -torch.inf)).sum()

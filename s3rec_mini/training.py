@@ -39,15 +39,13 @@ class PretrainConfig(Settings):
         dict(aap=0.2, mip=1.0, map=1.0, sp=0.5), "Weight of each objective's loss; one that is "
         "left out or weighs 0 is not computed.", option="weight")
     forms: dict[str, str] = setting(
-        {}, "Form of each objective, released, paper or infonce; released where none is named.",
-        option="form")
+        {}, "Form of each objective: released, the default, paper or infonce.", option="form")
     mask_probability: float = setting(
         0.2, "Chance of an item to be masked; a sequence's last item always is.", least=0, most=1)
     prefixes_per_user: int | None = setting(
         None, "Prefixes drawn for each user an epoch; every prefix without it.", least=1)
     held_out_segments: bool = setting(
-        False, "Cut negative segments from whole sequences, held-out items included, as the "
-        "released code does. For comparison only: it leaks.", option="")
+        False, "Cut negative segments from held-out items too, as released: it leaks.", option="")
     seed: int = setting(0, "Of batches and dropout.", least=0)
 
     def __post_init__(self):
@@ -67,10 +65,8 @@ class FinetuneConfig(Settings):
     where an epoch is a few steps only, a patience of 10 can end in that plateau, and 20 is safer.
     """
 
-    epochs: int = setting(200, "Most passes over the users; early stopping usually ends sooner.",
-                          least=1)
-    patience: int = setting(10, "Epochs without a better validation MRR after which to stop.",
-                            least=1)
+    epochs: int = setting(200, "Most passes over the users; it usually stops sooner.", least=1)
+    patience: int = setting(10, "Epochs without a better validation MRR until it stops.", least=1)
     batch_size: int = setting(256, "Users a step, over all processes.", least=1)
     learning_rate: float = setting(1e-3, "Of Adam, β 0.9 and 0.999.", above=0)
     loss: str = setting("pairwise", "The paper's loss (equation 9), the released code's, or "
@@ -79,8 +75,7 @@ class FinetuneConfig(Settings):
     validation_protocol: str = setting("sampled", "How the validation MRR is measured.",
                                        choices=("sampled", "full"))
     held_out_negatives: bool = setting(
-        False, "Never draw a user's held-out items as negatives, as the released code does. For "
-        "comparison only: it leaks.", option="")
+        False, "Draw no held-out item as a negative, as released: it leaks.", option="")
     seed: int = setting(0, "Of batches, dropout and drawn validation negatives.", least=0)
 
 

@@ -202,8 +202,7 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     positives = labels.sum(axis=0, dtype=np.int64)
     common = np.flatnonzero(np.minimum(positives, len(labels) - positives) >= 20)
     if not len(common):
-        raise ValueError("no attribute belongs to at least 20 items and is missing in 20: too few "
-                         "to train and judge a probe")
+        raise ValueError("no attribute is there in 20 items and missing in 20, as a probe needs")
     generator = np.random.default_rng(seed)
     order, dealt = generator.permutation(len(labels)), generator.permutation(len(labels))
     train, test = np.split(order, [round(0.7 * len(order))])

@@ -7,10 +7,10 @@ when something is drawn: importing this module costs a training job nothing.
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def _legend_above(ax: Axes, **settings) -> None:
 
 def _colours(names: Iterable[Hashable]) -> dict[Hashable, str]:
     """Give each name its colour, or the next one that means nothing else."""
-    free = itertools.cycle(KINDS)
+    free = cycle(KINDS)
     return {name: COLOURS.get(name) or next(free) for name in dict.fromkeys(names)}
 
 
@@ -187,7 +187,7 @@ def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame]
     last = list(named)[-1]
     ax = ax or _new_axes()
     for model, colour in colours.items():
-        dashed = itertools.cycle(("-", "--", "-."))
+        dashed = cycle(("-", "--", "-."))
         for (layer, line), dashes in zip(weight[model].items(), dashed, strict=False):
             label = f"{model}, layer {layer}" if model else f"layer {layer}"
             ax.plot(line.dropna(), dashes, color=colour, label=label)
@@ -239,7 +239,7 @@ def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = 
     else:
         ax = _dots_of_kinds(points, labels, ax, title)
     for row, name in (names or {}).items():
-        _write_beside(ax, points[row], name, _leftwards(points, row, list(names)))
+        _write_beside(ax, points, row, name, points[list(names)])
     ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
     return ax
 
@@ -260,18 +260,17 @@ def _dots_of_kinds(points: np.ndarray, labels: pd.Series, ax: Axes | None,
     return ax
 
 
-def _leftwards(points: np.ndarray, row: int, named: list[int]) -> bool:
-    """Say whether a name stands left of its point: at the right edge, or before another name."""
-    width, height = np.ptp(points, axis=0)
-    right, up = (points[named] - points[row]).T
-    taken = (right > 0) & (right < 0.3 * width) & (np.abs(up) < 0.05 * height)
-    return taken.any() or points[row, 0] > points[:, 0].max() - 0.2 * width
+def _write_beside(ax: Axes, points: np.ndarray, row: int, name: str, named: np.ndarray) -> None:
+    """Ring a point and write its name beside it, legible over other dots.
 
-
-def _write_beside(ax: Axes, point: np.ndarray, name: str, leftwards: bool) -> None:
-    """Ring a point and write its name beside it, legible over other dots."""
+    It stands left of its point at the right edge, and before another one of those that are `named`.
+    """
     from matplotlib.patheffects import withStroke
 
+    point, (width, height) = points[row], np.ptp(points, axis=0)
+    right, up = (named - point).T
+    taken = (right > 0) & (right < 0.3 * width) & (np.abs(up) < 0.05 * height)
+    leftwards = taken.any() or point[0] > points[:, 0].max() - 0.2 * width
     ax.plot(*point, "o", markersize=7, markerfacecolor="none", color=GREY)
     ax.annotate(name, point, xytext=(-6 if leftwards else 6, 4), textcoords="offset points",
                 ha="right" if leftwards else "left", fontsize=9, weight="bold",
@@ -402,8 +401,7 @@ def _draw_intervals(ax: Axes, part: pd.DataFrame, value: str, rows: str, colour:
     ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
     for _, seeds in part.groupby(rows, sort=False):
         if len(seeds) > 1:
-            ax.plot(seeds[value].mean(), seeds["height"].mean(), "|", color=colour, markersize=22,
-                    markeredgewidth=2)
+            ax.plot(*seeds[[value, "height"]].mean(), "|", color=colour, markersize=22, mew=2)
 
 
 @style()
@@ -497,8 +495,7 @@ def _card(names: Sequence[str], place: int, width: int, chosen: str | None) -> t
     if place >= len(names):
         return ("", "padding") if names else ("?", "mask")
     name = names[place]
-    return (textwrap.shorten(name, width, placeholder="…"),
-            "positive" if name == chosen else "item")
+    return textwrap.shorten(name, width, placeholder="…"), "item" if name != chosen else "positive"
 
 
 def _under_history(history: Sequence[str], chosen: str | None, height: float):
@@ -514,8 +511,7 @@ def _under_history(history: Sequence[str], chosen: str | None, height: float):
     cards.append((chosen, "positive") if chosen else ("?", "mask"))
     wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
                for name, kind in cards]
-    for text in plot_views({"": wrapped}, top.add_subplot()).texts:
-        text.set_fontsize(9)
+    plt.setp(plot_views({"": wrapped}, top.add_subplot()).texts, fontsize=9)
     return fig, bottom.add_subplot()
 
 

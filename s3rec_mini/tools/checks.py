@@ -29,8 +29,7 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
             raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
                              "which to read with user=, item= and time=")
         if isinstance(frame[column], pd.DataFrame) or [user, item, time].count(column) > 1:
-            raise ValueError(f"user, item and time need columns of their own, but {column!r} is "
-                             "there, or meant, more than once")
+            raise ValueError(f"column {column!r} is there, or meant, more than once: take others")
         if frame[column].isna().any():
             raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
                              f"such rows out with frame.dropna(subset=[{column!r}])")
@@ -138,8 +137,7 @@ def checked_ids(model, item_ids, **flags: bool) -> Tensor:
             raise ValueError(f"item id {low if low < 0 else high} is outside 0…{last}: ids run "
                              f"from 1 to {last - 1}, 0 pads and {last} masks")
         if ((item_ids[:, :-1] != 0) & (item_ids[:, 1:] == 0)).any():
-            raise ValueError("item_ids have padding (0) after an item: pad on the left, so "
-                             "that the newest item stands last")
+            raise ValueError("item_ids have padding (0) after an item: pad on the left")
     return item_ids
 
 

@@ -70,8 +70,7 @@ Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
 Negatives = _option(
     str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
-Threads = _option(
-    int | None, "Of torch. As many as a step is worth without it, or OMP_NUM_THREADS.", min=1)
+Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or what a step is worth.", min=1)
 
 
 def with_settings(**without: tuple[str, ...]):
@@ -333,8 +332,7 @@ def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: S
             return
         flop = max(step_flop(data, sizes, config) for data in datasets for config in configs)
         asked = max(1, min(torch.get_num_threads(), int(flop / FLOP_A_THREAD)))
-        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP; --threads N for "
-                   f"another number", err=True)
+        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP (--threads)", err=True)
     torch.set_num_threads(asked)
 
 
@@ -372,6 +370,5 @@ ARGUMENTS = {"attributes", "negatives", *(each.name for config in (
 
 def _in_options(message: Exception | Warning) -> str:
     """Tell of options what a message tells of Python's arguments: --min-count for min_count=."""
-    found = re.compile(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))")
-    return found.sub(lambda at: f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip(),
-                     str(message))
+    return re.sub(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))", lambda at: (
+        f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip()), str(message))

@@ -52,8 +52,7 @@ class Experiment(Settings):
     """How often an experiment runs, and where it writes."""
 
     seeds: int = setting(3, "How many finetuning seeds: 0, 1, …", least=1)
-    folder: Path = setting(Path("runs/results"),
-                           "Where results go, a JSON file and the ranks of each run.")
+    folder: Path = setting(Path("runs/results"), "Where records and ranks of each run go.")
     runs: Path = setting(Path("runs"), "Where checkpoints go.")
 
 
@@ -64,11 +63,9 @@ class Reproduction(Experiment):
     pretraining_seeds: int = setting(
         1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
-    weights: Path | None = setting(
-        None, "The authors' pretrained checkpoint, finetuned instead of ours.")
+    weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
     negatives: Path | None = setting(
-        None, "The authors' NAME_sample.txt, or a folder that may hold one; 99 are drawn for each "
-        "user without it.")
+        None, "The authors' NAME_sample.txt, or a folder that may hold one; else 99 are drawn.")
     smoke: bool = setting(
         False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
         "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
@@ -270,13 +267,12 @@ def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
     Both are dicts by protocol, "full" and, if there are negatives, "sampled": metrics and their
     intervals over users, and (num_users,) ranks.
     """
-    protocols = ("full",) if negatives is None else ("full", "sampled")
-    ranks = {protocol: rank_targets(model, data, split, protocol, negatives, seed)
-             for protocol in protocols}
-    return {"split": split} | {
-        protocol: {"metrics": metrics_from_ranks(of_users),
-                   "intervals": bootstrap_intervals(of_users)}
-        for protocol, of_users in ranks.items()}, ranks
+    measured, ranks = {"split": split}, {}
+    for protocol in ("full",) if negatives is None else ("full", "sampled"):
+        ranks[protocol] = rank_targets(model, data, split, protocol, negatives, seed)
+        measured[protocol] = {"metrics": metrics_from_ranks(ranks[protocol]),
+                              "intervals": bootstrap_intervals(ranks[protocol])}
+    return measured, ranks
 
 
 def _stage(name: str, config: Settings, history: list[dict]) -> dict:

@@ -3,21 +3,20 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
 import torch
 from psutil import pid_exists
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["check_writable", "expected", "is_checkpoint", "load_weights", "read_tensors",
-           "replacing", "write_tensors"]
+__all__ = ["check_writable", "existing", "expected", "is_checkpoint", "load_weights",
+           "read_tensors", "replacing", "write_tensors"]
 
 FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
-MANGLED = (SafetensorError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def check_writable(path: Path) -> None:
@@ -77,11 +76,9 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     FileNotFoundError, ValueError
         If there is no such file, or it is corrupt or was not written by this package.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     with expected(f"{path} is not a safetensors file of s3rec_mini, or it is damaged: write it "
                   f"again with S3Rec.save (the authors' .pt files are read by "
-                  f"s3rec_mini.official.load_checkpoint)"), safe_open(path, "pt") as file:
+                  f"s3rec_mini.official.load_checkpoint)"), safe_open(existing(path), "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118
 
 
@@ -89,20 +86,34 @@ def _metadata(file: safe_open) -> dict:
     return json.loads((file.metadata() or {})["s3rec_mini"])
 
 
+def existing(path) -> Path:
+    """Return the path of a file that is there; FileNotFoundError if it is not."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return Path(path)
+
+
 @contextmanager
 def expected(complaint: str) -> Iterator[None]:
-    """Let whatever comes of reading a mangled file be a ValueError that begins with `complaint`."""
+    """Let whatever comes of reading a mangled file be a ValueError that begins with `complaint`.
+
+    An OSError stays what it is. Other errors are of a dozen kinds, pickle's and zip's among them.
+    """
     try:
         yield
-    except MANGLED as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise ValueError(f"{complaint} ({error!r})") from error
 
 
 def is_checkpoint(path) -> bool:
     """Say whether a file holds a run that can go on, by what it says of itself."""
-    with suppress(OSError, *MANGLED), safe_open(path, "pt") as file:
-        return "run" in _metadata(file)
-    return False
+    try:
+        with expected("no checkpoint"), safe_open(path, "pt") as file:
+            return "run" in _metadata(file)
+    except (OSError, ValueError):
+        return False
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source) -> None:
@@ -127,7 +138,6 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source) -> None:
     if wrong := sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n)):
         raise ValueError(f"{source} does not fit the model: {len(wrong)} tensors differ, the first "
                          f"is {wrong[0]}, {there.get(wrong[0], 'missing')} there and "
-                         f"{here.get(wrong[0], 'unknown')} here. Build the model with the sizes "
-                         f"the file was made with")
+                         f"{here.get(wrong[0], 'unknown')} here: make a model of the file's sizes")
     if not any(value.is_meta for value in own.values()):
         model.load_state_dict(tensors)

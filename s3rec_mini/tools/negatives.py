@@ -58,8 +58,7 @@ def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
             ("the held-out item itself", negatives, negatives == targets[:, None]),
             ("an item of its history", negatives, np.isin(negatives + first[:, None], seen)),
             ("an item twice", ordered, ordered[:, :-1] == ordered[:, 1:])):
-        if wrong.any():
-            user, place = np.argwhere(wrong)[0]
+        for user, place in np.argwhere(wrong):
             raise ValueError(f"the negatives of user {data.user_names[user]!r} hold {what}, "
                              f"{data.item_names[items[user, place]]!r}: give different items that "
                              f"the user has not seen, without the positive")

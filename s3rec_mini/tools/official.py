@@ -2,14 +2,13 @@
 
 import io
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..encoder import ModelConfig, S3Rec
-from .files import load_weights, replacing
+from .files import existing, expected, load_weights, replacing
 
 __all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
 
@@ -50,7 +49,7 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
         If there is no such file, it is not one of theirs, or not of this dataset.
     """
     theirs = _read(path)
-    try:
+    with expected(f"{path} is not a checkpoint of the authors' S3-Rec"):
         items, attributes, positions = (len(theirs[f"{table}_embeddings.weight"])
                                         for table in ("item", "attribute", "position"))
         layers = sum(name.endswith("attention.query.weight") for name in theirs)
@@ -59,13 +58,10 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
         model = S3Rec(config)
         ours = {name: torch.cat([theirs[piece] for piece in pieces])
                 for name, pieces in _names(model).items()}
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
     if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
-        raise ValueError(f"{path} was trained on {config.num_items} items and "
-                         f"{config.num_attributes} attributes, {dataset.name} has "
-                         f"{dataset.num_items} and {dataset.num_attributes}: load the dataset that "
-                         f"its name tells")
+        raise ValueError(f"{path} was trained on {items - 2} items and {attributes - 1} "
+                         f"attributes, {dataset.name} has {dataset.num_items} and "
+                         f"{dataset.num_attributes}: load the dataset that its name tells")
     load_weights(model, ours, source=path)
     model.vocabulary = dataset.vocabulary
     return model.eval()
@@ -117,14 +113,9 @@ def load_negatives(path, dataset) -> np.ndarray:
     FileNotFoundError, ValueError
         If there is no such file, or its users or items are not those of the dataset.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of an empty file NumPy only warns
-            rows = np.loadtxt(path, dtype=np.int64, ndmin=2)
-    except (ValueError, UserWarning) as error:
-        raise ValueError(f"{path} is not a table of item ids ({error})") from None
+    with expected(f"{path} is not a table of item ids"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # of an empty file NumPy only warns
+        rows = np.loadtxt(existing(path), dtype=np.int64, ndmin=2)
     users, negatives = rows[:, 0], rows[:, 1:]
     if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):
         raise ValueError(f"the users of {path} are not 1…{dataset.num_users}, in order, as those "
@@ -148,15 +139,11 @@ def _names(model: S3Rec) -> dict[str, list[str]]:
 
 
 def _read(path) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in a dozen ways, IndexError among them
-        raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
-                         f"not executed ({type(error).__name__})") from None
+    with expected(f"{path} is not a file of plain torch tensors, or it is damaged; it was not "
+                  f"executed"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = io.BytesIO(existing(path).read_bytes())  # of a damaged file torch cannot seek
+        weights = torch.load(content, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
     return weights

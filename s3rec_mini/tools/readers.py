@@ -253,10 +253,9 @@ class _Table:
 
     def refuse(self, column: pd.Series, wrong, because: str) -> None:
         """Raise ValueError, naming the line, if some texts of a column are wrong (bool, texts)."""
-        rows = np.flatnonzero(np.asarray(wrong)[column.cat.codes])
-        if len(rows):
-            line, _ = next(islice(self.rows(), int(rows[0]) + self.header, None))
-            because = because.format(text=column.iloc[rows[0]], name=column.name)
+        for row in np.flatnonzero(np.asarray(wrong)[column.cat.codes]):
+            line, _ = next(islice(self.rows(), int(row) + self.header, None))
+            because = because.format(text=column.iloc[row], name=column.name)
             raise ValueError(f"{self.path}, line {line}, {because}")
 
 

@@ -65,8 +65,7 @@ def planted_structure(num_users=400, num_groups=8, items_per_group=20, attribute
     sizes = (num_users, num_groups - 1, items_per_group, attributes_per_group, segment_length)
     if min(sizes) < 1 or not 0 <= stay <= 1 or not 3 <= lengths[0] <= lengths[1]:
         raise ValueError("sizes must be 1 or more, groups 2 or more, stay in [0, 1] and lengths in "
-                         f"order from 3 up; users, groups - 1, items and attributes per group and "
-                         f"segment_length are {sizes}, {stay=}, {lengths=}")
+                         f"order from 3 up, not {sizes} (groups - 1), {stay=}, {lengths=}")
     rng = np.random.default_rng(seed)
     ends = rng.integers(lengths[0], lengths[1], size=num_users, endpoint=True)  # (users,)
     shape = (num_users, lengths[1])

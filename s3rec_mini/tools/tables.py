@@ -29,11 +29,9 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
     """Bring attributes in any form that `from_interactions` takes to {item key: [name, ...]}."""
     if isinstance(attributes, pd.DataFrame):
         if item not in attributes.columns:
-            raise ValueError(f"the attributes have no column {item!r} that says whose they are, "
-                             f"only {list(attributes.columns)}")
+            raise ValueError(f"attributes have no column {item!r}, only {list(attributes.columns)}")
         if attributes[item].isna().any() or not attributes.columns.is_unique:
-            raise ValueError(f"the attributes need an item in every row of column {item!r}, and "
-                             "columns of different names")
+            raise ValueError("attributes need an item in every row, and columns of several names")
         lists = {key: [] for key in attributes[item]}
         for field in attributes.columns.drop(item):  # by column: a row would mix the types
             names = _names(attributes[field], list_separator)

@@ -195,8 +195,7 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     vectors = torch.as_tensor(vectors).detach().cpu().double().numpy()
     labels = torch.as_tensor(item_attributes)[1:-1].cpu().numpy()  # (num_items, A + 1)
     if vectors.ndim != 2 or len(vectors) != len(labels):
-        raise ValueError(f"vectors must be ({len(labels)}, H), one for each item from 1 on, "
-                         f"not {vectors.shape}")
+        raise ValueError(f"vectors must be ({len(labels)}, H), a row an item, not {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite, some are NaN or infinite")
     positives = labels.sum(axis=0, dtype=np.int64)

@@ -24,7 +24,7 @@ from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
 from .statistics import bootstrap_intervals
 
-__all__ = ["VARIATIONS", "Experiment", "Reproduction", "Run", "ablate", "make", "measure",
+__all__ = ["VARIATIONS", "Experiment", "Reproduction", "ablate", "make", "measure",
            "new_model", "read_negatives", "reproduce"]
 
 # What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
@@ -88,11 +88,10 @@ def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: Mo
     for data, seed in product(datasets, range(plan.seeds)):
         how = replace(pretraining, forms=IN_FORM[plan.form], seed=seed % plan.pretraining_seeds)
         for start, origin in _starts(plan, data, how).items():
-            name = f"{start}-{finetuning.loss}-seed{seed}"
-            make(Run({"dataset": data.name, "start": start},
-                     plan.folder / data.name / f"{name}.json", plan.runs / data.name / name, data,
-                     data, _fitted(sizes, data), replace(finetuning, seed=seed),
-                     negatives=_negatives_of(plan.negatives, data.name), **origin))
+            where = Path(data.name, f"{start}-{finetuning.loss}-seed{seed}")
+            make(plan, where, {"dataset": data.name, "start": start}, data, data, sizes,
+                 replace(finetuning, seed=seed),
+                 negatives=_negatives_of(plan.negatives, data.name), **origin)
 
 
 def _in_a_minute(datasets, plan: Reproduction):
@@ -104,7 +103,7 @@ def _in_a_minute(datasets, plan: Reproduction):
 
 
 def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConfig):
-    """Name the two starts of a reproduction, with what a `Run` must know of each."""
+    """Name the two starts of a reproduction, with what `make` must know of each."""
     if plan.weights:
         return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
     form = "" if plan.form == "released" else f"-{plan.form}"
@@ -143,9 +142,9 @@ def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experi
                           for config in (finetuning, pretraining))
         trained = None if change.get("epochs") == 0 else replace(trained, **change)
         where = Path(data.name, "ablations", f"{label}-seed{seed}")
-        make(Run({"dataset": data.name, "variation": label, "users": part.num_users},
-                 plan.folder / f"{where}.json", plan.runs / where, data, part, _fitted(sizes, data),
-                 tuned, trained, plan.runs / where / f"pretraining-seed{seed}", probes=True))
+        make(plan, where, {"dataset": data.name, "variation": label, "users": part.num_users}, data,
+             part, sizes, tuned, trained, plan.runs / where / f"pretraining-seed{seed}",
+             probes=True)
 
 
 def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset:
@@ -157,75 +156,74 @@ def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset
 # ---- one run
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run trains, on what, and where it writes."""
+def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
+         part: SequenceDataset, sizes: ModelConfig, finetuning: FinetuneConfig,
+         pretraining: PretrainConfig | None = None, pretrained: Path | None = None,
+         weights: Path | None = None, negatives: Path | None = None, probes: bool = False) -> None:
+    """Start a model, pretrain and finetune it, measure it and write that down, if not yet done.
 
-    labels: dict  # what its record says first
-    results: Path  # its JSON file; the ranks go beside it
-    checkpoints: Path  # of finetuning, and the model that is measured
-    data: SequenceDataset  # measured on all of its users
-    part: SequenceDataset  # those it trains on
-    sizes: ModelConfig
-    finetuning: FinetuneConfig
-    pretraining: PretrainConfig | None = None
-    pretrained: Path | None = None  # checkpoints of pretraining, which several runs may share
-    weights: Path | None = None  # the authors' checkpoint, at its own sizes
-    negatives: Path | None = None  # the authors' file
-    probes: bool = False  # ask the item embeddings for the attributes
-
-
-def make(run: Run) -> None:
-    """Start a model, pretrain and finetune it, measure it and write that down, if not yet done."""
-    if _is_made(run):
+    Parameters
+    ----------
+    plan, where : Experiment, Path
+        The folders of results and checkpoints, and the name of the run below them.
+    labels : dict
+        What its record says first.
+    data, part : SequenceDataset
+        Measured on all users of the one, trained on those of the other.
+    sizes, finetuning, pretraining : ModelConfig, FinetuneConfig, PretrainConfig
+        Without the last one it is not pretrained.
+    pretrained, weights : Path
+        Checkpoints of pretraining, which several runs may share; the authors' checkpoint, at its
+        own sizes.
+    negatives : Path
+        The authors' file; 99 are drawn without it.
+    probes : bool
+        Ask the item embeddings for the attributes.
+    """
+    results, sizes = plan.folder / f"{where}.json", _fitted(sizes, data)
+    asked = {"pretraining": pretraining, "finetuning": finetuning}
+    if _is_made(results, negatives, asked if weights else asked | {"model": sizes}):
         return
-    model, record = _started(run)
-    probes = {"pretrained": _probe(model, run.data)} if run.probes else {}
-    negatives = read_negatives(run.negatives, run.data)
-    history = finetune(model, run.part, run.finetuning, run.checkpoints, negatives)
-    model = _kept(model, run.checkpoints)  # what is measured is what can be shipped
-    if run.probes:
-        record["probes"] = probes | {"finetuned": _probe(model, run.data)}
-    measured, ranks = measure(model, run.data, "test", negatives)
-    write_ranks(ranks, run.data.num_items, run.results.with_suffix(".npz"))
-    write_record({
-        **run.labels, **record, "model": asdict(model.config),
-        **_stage("finetuning", run.finetuning, history),
-        "negatives": _named(run.negatives), **measured}, run.results)
+    model = (official.load_checkpoint(weights, data) if weights
+             else new_model(part, sizes, (pretraining or finetuning).seed))
+    record = {}
+    if pretraining:
+        history = pretrain(model, part, pretraining, pretrained)
+        _kept(model, pretrained)
+        record = _stage("pretraining", pretraining, history)
+    if probes:
+        record["probes"] = {"pretrained": _probe(model, data)}
+    candidates = read_negatives(negatives, data)
+    history = finetune(model, part, finetuning, plan.runs / where, candidates)
+    model = _kept(model, plan.runs / where)  # what is measured is what can be shipped
+    if probes:
+        record["probes"]["finetuned"] = _probe(model, data)
+    measured, ranks = measure(model, data, "test", candidates)
+    write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
+    write_record({**labels, **record, "model": asdict(model.config),
+                  **_stage("finetuning", finetuning, history),
+                  "negatives": _named(negatives), **measured}, results)
 
 
-def _is_made(run: Run) -> bool:
+def _is_made(results: Path, negatives: Path | None, asked: dict) -> bool:
     """Say whether a run was made already; a file of a run with other settings is an error."""
-    if not run.results.exists():
+    if not results.exists():
         return False
-    saved, different = read_record(run.results), []
-    if saved.get("negatives") != _named(run.negatives):
+    saved, different = read_record(results), []
+    if saved.get("negatives") != _named(negatives):
         different = [f"was measured with the negatives {saved.get('negatives')}, not "
-                     f"{_named(run.negatives)}"]
-    asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
-    for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():
+                     f"{_named(negatives)}"]
+    for stage, config in asked.items():
         made, wanted = saved.get(stage, {}), asdict(config) if config else {}
         both = made and wanted
         names = type(config).differing(made, wanted) if both else sorted(made | wanted)
         different += [f"in {stage} differs in {name} ({made.get(name)}, not {wanted.get(name)})"
                       for name in names]
     if different:
-        raise ValueError(f"{run.results} holds a run that {different[0]}: choose another --folder "
-                         "and --runs, or delete it")
-    print(f"{run.results} is there: not run again", file=sys.stderr)
+        raise ValueError(f"{results} holds a run that {different[0]}: choose another --folder and "
+                         "--runs, or delete it")
+    print(f"{results} is there: not run again", file=sys.stderr)
     return True
-
-
-def _started(run: Run) -> tuple[S3Rec, dict]:
-    """Return the model that is finetuned, and what is recorded of its pretraining."""
-    if run.weights:
-        return official.load_checkpoint(run.weights, run.data), {}
-    model = new_model(run.part, run.sizes, (run.pretraining or run.finetuning).seed)
-    if run.pretraining is None:
-        return model, {}
-    history = pretrain(model, run.part, run.pretraining, run.pretrained)
-    _kept(model, run.pretrained)
-    return model, _stage("pretraining", run.pretraining, history)
 
 
 def new_model(data: SequenceDataset, sizes: ModelConfig, seed: int) -> S3Rec:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -109,11 +109,9 @@ def expected(complaint: str) -> Iterator[None]:
 
 def is_checkpoint(path) -> bool:
     """Say whether a file holds a run that can go on, by what it says of itself."""
-    try:
-        with expected("no checkpoint"), safe_open(path, "pt") as file:
-            return "run" in _metadata(file)
-    except (OSError, ValueError):
-        return False
+    with suppress(OSError, ValueError), expected("no run"), safe_open(path, "pt") as file:
+        return "run" in _metadata(file)
+    return False
 
 
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], source) -> None:

@@ -149,10 +149,9 @@ def movielens_interactions() -> pd.DataFrame:
 def _movielens_small() -> SequenceDataset:
     frame = movielens_interactions()
     films = frame.drop_duplicates("movieId").set_index("movieId")
-    attributes = pd.DataFrame({
-        "genre": films["genres"].where(films["genres"] != "(no genres listed)").str.split("|"),
-        "decade": (films["year"] // 10 * 10).astype(str) + "s",
-    }).explode("genre").reset_index()
+    genres = films["genres"].where(films["genres"] != "(no genres listed)").str.split("|")
+    decades = (films["year"] // 10 * 10).astype(str) + "s"
+    attributes = pd.DataFrame({"genre": genres, "decade": decades}).reset_index()
     data = SequenceDataset.from_interactions(
         frame, "userId", "movieId", attributes=attributes, name="movielens-small")
     titles = (films["title"] + " (" + films["year"].astype(str) + ")").rename(index=str)

@@ -45,12 +45,8 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
         # Text is not: list("Drama") has five attributes. Nor is a dict, which would give its keys.
         if not pd.api.types.is_list_like(values) or isinstance(values, Mapping):
             raise ValueError(f"the attributes of item {key!r} must be a list, not {values!r}")
-    return {key: [str(value) for value in values if not _missing(value)]
+    return {key: [str(value) for value in values if pd.isna(value) is not True]
             for key, values in attributes.items()}
-
-
-def _missing(value) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
@@ -72,7 +68,7 @@ def _values(cell, field) -> Iterator[str]:
     if pd.api.types.is_list_like(cell):
         for each in cell:
             yield from _values(each, field)
-    elif not _missing(cell):
+    elif not pd.isna(cell):
         yield str(cell).strip()
 
 

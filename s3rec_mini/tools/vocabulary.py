@@ -95,23 +95,20 @@ def check_fit(model, data, kind: str = "items") -> None:
     Of a model that does not know its vocabulary only their count can be compared.
     """
     config, known = getattr(model, "config", None), getattr(model, "vocabulary", None)
-    names = getattr(data.vocabulary, kind)
-    if known is None:
+    names, own = getattr(data.vocabulary, kind), getattr(known, kind, None)
+    if own is None:
         count = getattr(config, f"num_{kind}", len(names))
         if count != len(names):
             raise ValueError(f"the model has {count} {kind}, {data.name} has {len(names)}: make a "
                              f"model for these data, ModelConfig.for_dataset(data) in Python")
-        return
-    own = getattr(known, kind)
-    if names == own:
-        return
-    there = set(own)
-    if new := [name for name in names if name not in there]:
-        raise ValueError(f"the model does not know {len(new)} of the {len(names)} {kind} of "
-                         f"{data.name}, such as {', '.join(map(repr, new[:3]))}: train a model on "
-                         f"these data, or leave those {kind} out")
-    raise ValueError(f"the model has the {kind} of {data.name} under other numbers, among the "
-                     f"{len(own)} that it knows: renumbered(model, data) finds each by its name")
+    elif names != own:
+        there = set(own)
+        if new := [name for name in names if name not in there]:
+            raise ValueError(f"the model does not know {len(new)} of the {len(names)} {kind} of "
+                             f"{data.name}, such as {', '.join(map(repr, new[:3]))}: train a model "
+                             f"on these data, or leave those {kind} out")
+        raise ValueError(f"the model has the {kind} of {data.name} under other numbers, among the "
+                         f"{len(own)} that it knows: renumbered(model, data) finds each by name")
 
 
 def renumbered(model, data):

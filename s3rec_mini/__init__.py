@@ -37,8 +37,7 @@ __all__ = [
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
     "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets", "sample_negatives",
     "PopRec", "recommend", "load_ranks", "load_results", "bootstrap_intervals",
-    "paired_difference", "renumbered", "official",
-    "inspection", "plots", "explorers",
+    "paired_difference", "renumbered", "official", "inspection", "plots", "explorers",
 ]  # fmt: skip
 
 

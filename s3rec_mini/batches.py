@@ -49,10 +49,9 @@ class _Batch:
             if tensor.dim() != 2 or tensor.shape != self.items.shape:
                 raise ValueError(f"{name} must be (B, L) = {tuple(self.items.shape)} like items, "
                                  f"not {tuple(tensor.shape)}")
-        missing = [f.name for f in fields(self) if getattr(self, f.name) is None]
-        places = self._places() if missing else {}  # on a GPU this would wait for it
-        for name in missing:
-            object.__setattr__(self, name, places[name].flatten().nonzero().squeeze(1))
+        for name, places in self._places().items():
+            if getattr(self, name) is None:  # on a GPU, to find them is to wait for it
+                object.__setattr__(self, name, places.flatten().nonzero().squeeze(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +163,10 @@ def by_length(lengths: np.ndarray, batch_size: int, generator) -> list[np.ndarra
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def pretraining_batches(data, max_length: int = 50, batch_size: int = 200,
-                        mask_probability: float = 0.2, prefixes_per_user: int | None = None,
-                        seed: int = 0, epoch: int = 0, pool: Sequence[np.ndarray] | None = None,
-                        ) -> Iterator[PretrainBatch]:
+def pretraining_batches(
+        data, max_length: int = 50, batch_size: int = 200, mask_probability: float = 0.2,
+        prefixes_per_user: int | None = None, seed: int = 0, epoch: int = 0,
+        pool: Sequence[np.ndarray] | None = None) -> Iterator[PretrainBatch]:
     """Yield one epoch of batches of prefixes of each user's last `max_length` training items.
 
     Every prefix counts, as in the released code, or `prefixes_per_user` are drawn. An item is
@@ -259,8 +258,7 @@ def finetuning_batches(data, max_length: int = 50, batch_size: int = 256, seed: 
     lengths = np.array([len(s) for s in training])
     users = np.flatnonzero(lengths > 1)
     if not len(users):
-        raise ValueError("no user has two training items (four in all), one to predict from the "
-                         "other: finetuning has nothing to learn")
+        raise ValueError("no user has two training items (four in all): there is nothing to learn")
     ends = lengths.cumsum()[users]
     starts = ends - np.minimum(lengths[users], max_length + 1)
     # Users of any length together: where each batch is a mean over its own positions, batches of

@@ -209,8 +209,7 @@ class S3Rec(nn.Module):
         """
         if data is not None:
             check_fit(self, data)
-        vocabulary = data.vocabulary if data is not None else self.vocabulary
-        metadata = {"config": asdict(self.config), "vocabulary": vocabulary}
+        metadata = {"config": asdict(self.config), "vocabulary": (data or self).vocabulary}
         write_tensors(path, self.state_dict(), metadata, dtype)
 
     @classmethod

@@ -193,8 +193,7 @@ def encode_views(model: S3Rec, batch: PretrainBatch, segments: bool = True) -> V
     states, items = states.flatten(0, 1), batch.items.flatten()  # (B·L, H), (B·L,)
     masked, visible = batch.masked_positions, batch.unmasked_positions
     return Views(batch, states[masked], items[masked], batch.negative_items.flatten()[masked],
-                 states[visible], items[visible],
-                 *(newest.split(len(batch)) if segments else ()))
+                 states[visible], items[visible], *(newest.split(len(batch)) if segments else ()))
 
 
 # What each objective takes of the views. A fifth is added here; it has a head and a weight too.
@@ -206,14 +205,12 @@ OBJECTIVES = {
     "map": lambda model, views, attributes, form: map_loss(
         model, views.masked, views.hidden_items, attributes, form),
     "sp": lambda model, views, attributes, form: sp_loss(
-        model, views.context, views.positive, views.negative, form),
-}
+        model, views.context, views.positive, views.negative, form)}
 
 
 def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tensor,
-                       forms: dict[str, str] | None = None,
-                       objectives: tuple[str, ...] = ("aap", "mip", "map", "sp"),
-                       ) -> dict[str, Tensor]:
+                       forms: dict[str, str] | None = None, objectives: tuple[str, ...] = (
+                           "aap", "mip", "map", "sp")) -> dict[str, Tensor]:
     """Return the pretraining losses of a batch (equations 5–8, section 4.2).
 
     Parameters

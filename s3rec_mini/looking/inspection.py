@@ -153,9 +153,8 @@ def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: 
     vectors = torch.as_tensor(vectors).detach().cpu().float().numpy()
     if len(vectors) < 3:
         raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
-    perplexity = min(30, (len(vectors) - 1) / 3)
-    maps = {"pca": PCA(2, random_state=seed),
-            "tsne": TSNE(2, perplexity=perplexity, init="pca", random_state=seed)}
+    maps = {"pca": PCA(2, random_state=seed), "tsne": TSNE(
+        2, perplexity=min(30, (len(vectors) - 1) / 3), init="pca", random_state=seed)}
     if method not in maps:
         raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
     return maps[method].fit_transform(vectors)
@@ -206,11 +205,10 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     order, dealt = generator.permutation(len(labels)), generator.permutation(len(labels))
     train, test = np.split(order, [round(0.7 * len(order))])
     vectors = StandardScaler().fit(vectors[train]).transform(vectors)
-    return pd.DataFrame([
-        {"attribute": attribute, "positives": positives[attribute],
-         "auc": _probe(vectors, labels[:, attribute], train, test),
-         "control_auc": _probe(vectors, labels[dealt, attribute], train, test)}
-        for attribute in common])
+    return pd.DataFrame([{"attribute": attribute, "positives": positives[attribute],
+                          "auc": _probe(vectors, labels[:, attribute], train, test),
+                          "control_auc": _probe(vectors, labels[dealt, attribute], train, test)}
+                         for attribute in common])
 
 
 def _probe(vectors: np.ndarray, label: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

@@ -31,8 +31,7 @@ COLOURS = {
     "pretrained": "#3b7dd8", "shipped": "#3b7dd8", "S3-Rec": "#3b7dd8",
     "scratch": "#8a8a8a", "SASRec": "#8a8a8a",
     "released": "#c0921e", "paper": "#9e0346", "infonce": "#5e229a",
-    "train": "#a3e3f2", "validation": "#57b5cb", "test": "#1c5a67",
-}
+    "train": "#a3e3f2", "validation": "#57b5cb", "test": "#1c5a67"}
 #: The colours of what has no name above, genres say, in this order; the explorers' six.
 KINDS = ("#2b9085", "#c8473a", "#9163d4", "#b07d10", "#3f80da", "#808080")
 GREY = "#6b6b6b"  # of reference lines
@@ -184,7 +183,6 @@ def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame]
     weight, equal = (each.pivot_table("weight", "distance", ["model", "layer"])
                      for each in (frame, frame.assign(weight=1 / keys)))
     colours = _colours(named) if len(named) > 1 else {name: COLOURS["item"] for name in named}
-    last = list(named)[-1]
     ax = ax or _new_axes()
     for model, colour in colours.items():
         dashed = cycle(("-", "--", "-."))
@@ -192,7 +190,7 @@ def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame]
             label = f"{model}, layer {layer}" if model else f"layer {layer}"
             ax.plot(line.dropna(), dashes, color=colour, label=label)
         even = equal[model].iloc[:, 0].dropna()  # the same in every layer
-        ax.plot(even, ":", color=GREY, label="equal weights" if model == last else "_")
+        ax.plot(even, ":", color=GREY, label="_" if model != [*named][-1] else "equal weights")
     ax.set(ylim=(0, None), xlabel="steps back from the item that looks",
            ylabel="mean attention weight")
     ax.locator_params(axis="x", integer=True)
@@ -229,34 +227,27 @@ def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = 
     ValueError
         If there are not as many labels as points, or too many kinds.
     """
+    import seaborn as sns
+
     points, labels = np.asarray(points), pd.Series([*labels], dtype=getattr(labels, "dtype", None))
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must be (N, 2) for N = {len(labels)} labels, not {points.shape}")
-    if pd.api.types.is_numeric_dtype(labels):
-        ax = ax or _new_axes()
-        dots = ax.scatter(*points.T, c=labels, norm="log" if log else None, s=6, linewidth=0)
-        ax.figure.colorbar(dots, ax=ax, label=title, shrink=0.8, format="%g")
-    else:
-        ax = _dots_of_kinds(points, labels, ax, title)
-    for row, name in (names or {}).items():
-        _write_beside(ax, points, row, name, points[list(names)])
-    ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
-    return ax
-
-
-def _dots_of_kinds(points: np.ndarray, labels: pd.Series, ax: Axes | None,
-                   title: str | None) -> Axes:
-    """Draw a dot for each point in the colour of its kind, and above them what the colours mean."""
-    import seaborn as sns
-
+    numeric = pd.api.types.is_numeric_dtype(labels)
     kinds = labels.cat.categories if labels.dtype == "category" else labels.unique()
-    if len(kinds) > len(KINDS):
+    if not numeric and len(kinds) > len(KINDS):
         raise ValueError(f"there are {len(kinds)} kinds of labels, but only {len(KINDS)} colours "
                          'can be told apart: call the rarer kinds "other"')
     ax = ax or _new_axes()
-    sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=labels, hue_order=list(kinds), ax=ax, s=14,
-                    linewidth=0, palette=KINDS[:len(kinds)])
-    _legend_above(ax, ncols=3, title=title, handletextpad=0.1)
+    if numeric:
+        dots = ax.scatter(*points.T, c=labels, norm="log" if log else None, s=6, linewidth=0)
+        ax.figure.colorbar(dots, ax=ax, label=title, shrink=0.8, format="%g")
+    else:
+        sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=labels, hue_order=list(kinds), ax=ax,
+                        s=14, linewidth=0, palette=KINDS[:len(kinds)])
+        _legend_above(ax, ncols=3, title=title, handletextpad=0.1)
+    for row, name in (names or {}).items():
+        _write_beside(ax, points, row, name, points[list(names)])
+    ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
     return ax
 
 
@@ -376,7 +367,13 @@ def plot_intervals(frame: pd.DataFrame, value: str, rows: str, group: str | None
         ax.axvline(reference, color=GREY, linestyle=":")
     frame = frame.assign(height=_heights(frame, rows, hue))
     for name, colour in _colours(frame[hue]).items():
-        _draw_intervals(ax, frame[frame[hue] == name], value, rows, colour, name)
+        part = frame[frame[hue] == name]
+        if {"low", "high"} <= set(part):
+            ax.hlines(part["height"], part["low"], part["high"], color=colour, linewidth=1.2)
+        ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
+        for _, seeds in part.groupby(rows, sort=False):
+            if len(seeds) > 1:
+                ax.plot(*seeds[[value, "height"]].mean(), "|", color=colour, markersize=22, mew=2)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel=value, ylim=(len(names) - 0.5, -0.5))
     ax.locator_params(axis="x", nbins=6)
@@ -391,17 +388,6 @@ def _heights(frame: pd.DataFrame, rows: str, hue: str) -> pd.Series:
     nth = ordered.groupby(rows).cumcount()
     count = frame.groupby(rows)[rows].transform("size")
     return pd.factorize(frame[rows])[0] + 0.6 * ((nth + 0.5) / count - 0.5)
-
-
-def _draw_intervals(ax: Axes, part: pd.DataFrame, value: str, rows: str, colour: str,
-                    name: Hashable) -> None:
-    """Draw one colour: a dot for each value, a bar for its interval, a tick for a row's mean."""
-    if {"low", "high"} <= set(part):
-        ax.hlines(part["height"], part["low"], part["high"], color=colour, linewidth=1.2)
-    ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
-    for _, seeds in part.groupby(rows, sort=False):
-        if len(seeds) > 1:
-            ax.plot(*seeds[[value, "height"]].mean(), "|", color=colour, markersize=22, mew=2)
 
 
 @style()

@@ -60,8 +60,7 @@ def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:
     kind = pd.api.types.infer_dtype(keys, skipna=False)
     if kind in NO_KEYS:
         raise ValueError(f"column {keys.name!r} holds {kind} keys, such as {keys.iloc[0]}, which "
-                         "may have lost digits or become equal: read them as text, with dtype=str, "
-                         "or make them integers, if they are")
+                         "may have lost digits: read them as text, with dtype=str, or as integers")
     try:
         distinct = sorted(keys.unique().tolist())
     except TypeError as error:

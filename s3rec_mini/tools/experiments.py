@@ -40,8 +40,7 @@ VARIATIONS: dict[str, dict] = {
     **{f"data-20-{form}": {"share": 0.2, "forms": IN_FORM[form]} for form in ("paper", "infonce")},
     "scratch": {"epochs": 0},
     **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
-       for percent in (20, 40, 60, 80)},
-}
+       for percent in (20, 40, 60, 80)}}
 
 
 # ---- experiments
@@ -60,15 +59,13 @@ class Experiment(Settings):
 class Reproduction(Experiment):
     """What `reproduce` starts from, and what it measures against."""
 
-    pretraining_seeds: int = setting(
-        1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
+    pretraining_seeds: int = setting(1, "Pretraining runs; finetuning seeds take turns.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
     weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
     negatives: Path | None = setting(
         None, "The authors' NAME_sample.txt, or a folder that may hold one; else 99 are drawn.")
     smoke: bool = setting(
-        False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
-        "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
+        False, "Try all in a minute: 200 users, a seed, an epoch; in a new folder smoke of --runs.")
 
 
 def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
@@ -108,8 +105,7 @@ def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConf
         return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
     form = "" if plan.form == "released" else f"-{plan.form}"
     folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
-    return {"scratch": {},
-            f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
+    return {"scratch": {}, f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
 
 
 def _negatives_of(path: Path | None, name: str) -> Path | None:
@@ -136,7 +132,9 @@ def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experi
     for seed, label in product(range(plan.seeds), variations or VARIATIONS):
         change = {"share": 1.0, **VARIATIONS[label]}
         share = change.pop("share")
-        part = _share_of(data, share, seed)
+        # Of two shares with one seed the smaller is part of the larger.
+        order = streams.generator("users left out", seed).permutation(data.num_users)
+        part = data if share == 1 else data.subset(np.sort(order[:round(share * data.num_users)]))
         # Batches shrink with the users, so that an epoch has as many steps.
         tuned, trained = (replace(config, seed=seed, batch_size=round(share * config.batch_size))
                           for config in (finetuning, pretraining))
@@ -145,12 +143,6 @@ def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experi
         make(plan, where, {"dataset": data.name, "variation": label, "users": part.num_users}, data,
              part, sizes, tuned, trained, plan.runs / where / f"pretraining-seed{seed}",
              probes=True)
-
-
-def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset:
-    """Keep a share of the users: of two shares with one seed the smaller is part of the larger."""
-    order = streams.generator("users left out", seed).permutation(data.num_users)
-    return data if share == 1 else data.subset(np.sort(order[: round(share * data.num_users)]))
 
 
 # ---- one run
@@ -200,9 +192,8 @@ def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
         record["probes"]["finetuned"] = _probe(model, data)
     measured, ranks = measure(model, data, "test", candidates)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
-    write_record({**labels, **record, "model": asdict(model.config),
-                  **_stage("finetuning", finetuning, history),
-                  "negatives": _named(negatives), **measured}, results)
+    record |= {"model": asdict(model.config), **_stage("finetuning", finetuning, history)}
+    write_record({**labels, **record, "negatives": _named(negatives), **measured}, results)
 
 
 def _is_made(results: Path, negatives: Path | None, asked: dict) -> bool:
@@ -211,12 +202,10 @@ def _is_made(results: Path, negatives: Path | None, asked: dict) -> bool:
         return False
     saved, different = read_record(results), []
     if saved.get("negatives") != _named(negatives):
-        different = [f"was measured with the negatives {saved.get('negatives')}, not "
-                     f"{_named(negatives)}"]
+        different = [f"went with the negatives {saved.get('negatives')}, not {_named(negatives)}"]
     for stage, config in asked.items():
         made, wanted = saved.get(stage, {}), asdict(config) if config else {}
-        both = made and wanted
-        names = type(config).differing(made, wanted) if both else sorted(made | wanted)
+        names = type(config).differing(made, wanted) if made and wanted else sorted(made | wanted)
         different += [f"in {stage} differs in {name} ({made.get(name)}, not {wanted.get(name)})"
                       for name in names]
     if different:
@@ -254,9 +243,8 @@ def _named(negatives: Path | None) -> str:
 
 def read_negatives(asked: str | Path | None, data: SequenceDataset):
     """Return the authors' negatives, (num_users, 99), or how many to draw, if no file is asked."""
-    if str(asked or 99).isdecimal():
-        return int(asked or 99)
-    return official.load_negatives(asked, data)
+    drawn = str(asked or 99).isdecimal()
+    return int(asked or 99) if drawn else official.load_negatives(asked, data)
 
 
 def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):

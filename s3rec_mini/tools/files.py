@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 __all__ = ["check_writable", "existing", "expected", "is_checkpoint", "load_weights",
-           "read_tensors", "replacing", "write_tensors"]
+           "read_tensors", "replacing", "write_tensors", "write_whole"]
 
 FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
 
@@ -52,6 +52,12 @@ def replacing(path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def write_whole(path, content: bytes) -> None:
+    """Let a file hold this, or what it held before."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
 def write_tensors(path, tensors: dict[str, Tensor], metadata: dict, dtype=None) -> None:
     """Write tensors with JSON metadata as one safetensors file, all of it or nothing.
 
@@ -63,9 +69,8 @@ def write_tensors(path, tensors: dict[str, Tensor], metadata: dict, dtype=None) 
                for name, value in tensors.items()}
     if not all(value.isfinite().all() for value in tensors.values()):
         raise ValueError(f"cannot write {path}: weights are not finite in {dtype or 'their type'}")
-    with replacing(path) as unfinished:
-        # Bytes, as safetensors' own writer makes files that nobody but their owner can read.
-        unfinished.write_bytes(save(tensors, {"s3rec_mini": json.dumps(metadata)}))
+    # As bytes: safetensors' own writer makes files that nobody but their owner can read.
+    write_whole(path, save(tensors, {"s3rec_mini": json.dumps(metadata)}))
 
 
 def read_tensors(path) -> tuple[dict[str, Tensor], dict]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..encoder import ModelConfig, S3Rec
-from .files import existing, expected, load_weights, replacing
+from .files import existing, expected, load_weights, write_whole
 
 __all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
 
@@ -18,8 +18,7 @@ _PARTS = {
     "attention_norm": "attention.LayerNorm", "expand": "intermediate.dense_1",
     "contract": "intermediate.dense_2", "feed_forward_norm": "intermediate.LayerNorm",
     "embedding_norm": "LayerNorm", "_embedding.": "_embeddings.",
-    "aap_head": "aap_norm", "mip_head": "mip_norm", "map_head": "map_norm", "sp_head": "sp_norm",
-}
+    "aap_head": "aap_norm", "mip_head": "mip_norm", "map_head": "map_norm", "sp_head": "sp_norm"}
 _PROJECTIONS = ("query", "key", "value")  # one matrix in ours, stacked in this order
 
 
@@ -89,8 +88,7 @@ def export_checkpoint(model: S3Rec, path) -> None:
         theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
     content = io.BytesIO()  # torch.save itself would raise RuntimeError on a full disk
     torch.save(theirs, content)
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(content.getbuffer())
+    write_whole(path, content.getvalue())
 
 
 def load_negatives(path, dataset) -> np.ndarray:

@@ -14,7 +14,6 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +28,7 @@ __all__ = ["Reading", "read_attributes", "read_interactions"]
 # Names of columns in public files, without signs and capitals, first of all this package's own;
 # names of those that tell items apart; and the columns, by separator or ending and number, of
 # MovieLens' files, which name none and begin with a number.
-LAYOUTS = json.loads((resources.files("s3rec_mini") / "data" / "layouts.json").read_text("utf8"))
+LAYOUTS = json.loads((Path(__file__).parents[1] / "data" / "layouts.json").read_text("utf8"))
 ROLES = ("user", "item", "time")
 SEPARATORS = ("\t", "::", ",", ";", "|", " ")
 TYPE = re.compile(r":(token|float)(_seq)?$")  # with which RecBole's names end
@@ -54,8 +53,7 @@ class Reading(Settings):
     encoding: str | None = setting(None, "Of the text; UTF-8 without it.")
     min_count: int = setting(5, "Interactions that a user or an item needs.", least=3)
     fields: str | None = setting(None, "Attribute columns to take, with ',' between them.")
-    list_separator: str | None = setting(
-        None, "What stands between the values in a cell of attributes; '' if a cell is one value.")
+    list_separator: str | None = setting(None, "Between the values in a cell; '' if it is one.")
     min_items: int = setting(1, "Items that an attribute needs.", least=1)
 
 
@@ -139,8 +137,7 @@ def _place(table, role: str, given: str | None) -> int:
     if len(hits) != 1:
         found = " and ".join(table.names[at] for at in hits) or "none"
         raise ValueError(f"{table.path}: which of {table.names} is the {role}? {found} could be: "
-                         f"name it with {role}=, or number it, {role}=1, where no line names it; "
-                         f"or call it {LAYOUTS[role][0]} there")
+                         f"name it with {role}=, or number it, {role}=1, where no line names it")
     return hits[0]
 
 
@@ -202,8 +199,7 @@ class _Table:
 
     def __init__(self, path: Path, reading: Reading):
         text = _text(path, reading.encoding)
-        lines = [each for each in islice(io.StringIO(text[:10**6], newline=None), 100)
-                 if each.strip()]
+        lines = [*filter(str.strip, islice(io.StringIO(text[:10**6], newline=None), 100))]
         if not lines or "\0" in text:
             raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
         if lines[0][0] in "{[":
@@ -262,8 +258,7 @@ class _Table:
 def _text(path: Path, given: str | None) -> str:
     """Read a text file in the encoding that is given, or in the one that is found."""
     raw = _unpacked(path)
-    bom = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    encoding = given or ("utf-16" if bom else "utf-8")
+    encoding = given or ("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     try:
         text = raw.decode(encoding)
     except (LookupError, UnicodeError) as error:

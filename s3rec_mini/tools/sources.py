@@ -28,8 +28,7 @@ _ADDRESS = ("https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/"
             "2a81540ae18615d88ef88227b0c066e5b74781e5/data/")
 _AUTHORS = ("LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp")
 # As sha256sum writes them: `sha256sum -c` checks a folder by the same file.
-_SHA256 = {name: digest for digest, name in map(str.split, (
-    DATA / "authors.sha256").read_text(encoding="utf8").splitlines())}
+_SHA256 = dict(line.split()[::-1] for line in (DATA / "authors.sha256").read_text().splitlines())
 
 
 def load_dataset(name: str, folder: str | os.PathLike | None = None) -> SequenceDataset:
@@ -72,20 +71,15 @@ def load_dataset(name: str, folder: str | os.PathLike | None = None) -> Sequence
 
 def _fetch(file: str, folder: str | os.PathLike | None = None) -> Path:
     """Find one of the authors' files, download it if no folder is named, check its sha256."""
-    folder = folder or os.environ.get("S3REC_DATA")
-    if not folder:
-        return _download(file)
-    path = Path(folder).expanduser() / file
-    if not path.is_file():
-        raise FileNotFoundError(f"{file} is not in {path.parent}, the folder given or named by "
-                                "S3REC_DATA: put it there, or give no folder to download it")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[file]:
-        raise ValueError(f"{path} is corrupt or another version, as its sha256 is not "
-                         f"{_SHA256[file]}: replace it by {_ADDRESS}{file}")
-    return path
-
-
-def _download(file: str) -> Path:
+    if folder := folder or os.environ.get("S3REC_DATA"):
+        path = Path(folder).expanduser() / file
+        if not path.is_file():
+            raise FileNotFoundError(f"{file} is not in {path.parent}, the folder given or named by "
+                                    "S3REC_DATA: put it there, or give no folder to download it")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[file]:
+            raise ValueError(f"{path} is corrupt or another version, as its sha256 is not "
+                             f"{_SHA256[file]}: replace it by {_ADDRESS}{file}")
+        return path
     import pooch  # not at the top: `import s3rec_mini` loads no download library
 
     cache = pooch.os_cache("s3rec-mini")

@@ -73,8 +73,7 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
         no such metric.
     """
     if len(ranks) != len(others) or len(ranks) < 2:
-        raise ValueError(f"a comparison takes two or more seeds of each kind, as many of both, not "
-                         f"{len(ranks)} and {len(others)}")
+        raise ValueError(f"give two or more seeds, as many of both: {len(ranks)}, {len(others)}")
     if len({len(users) for users in (*ranks, *others)}) > 1:
         raise ValueError("a comparison takes ranks of the same users in all runs")
     tables = [[per_user_metrics(users) for users in runs] for runs in (ranks, others)]

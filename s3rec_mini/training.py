@@ -42,8 +42,7 @@ class PretrainConfig(Settings):
         {}, "Form of each objective: released, the default, paper or infonce.", option="form")
     mask_probability: float = setting(
         0.2, "Chance of an item to be masked; a sequence's last item always is.", least=0, most=1)
-    prefixes_per_user: int | None = setting(
-        None, "Prefixes drawn for each user an epoch; every prefix without it.", least=1)
+    prefixes_per_user: int | None = setting(None, "Drawn each epoch; all without it.", least=1)
     held_out_segments: bool = setting(
         False, "Cut negative segments from held-out items too, as released: it leaks.", option="")
     seed: int = setting(0, "Of batches and dropout.", least=0)

@@ -11,15 +11,16 @@ import io
 import json
 import re
 import warnings
+from array import array
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
 
 from .settings import Settings, setting
 
@@ -235,14 +236,15 @@ class _Table:
 
     def columns(self, places: dict[str, int]) -> pd.DataFrame:
         """Read some columns, by name, each as a Categorical of its texts."""
-        parts = {name: [] for name in places}
-        rows = islice(self.rows(), int(self.header), None)
-        while some := [cells for _, cells in islice(rows, 10**5)]:  # all would take gigabytes
+        texts = {name: defaultdict(count().__next__) for name in places}  # each with its code
+        codes = {name: array("q") for name in places}
+        for _, cells in islice(self.rows(), int(self.header), None):
             for name, at in places.items():
-                parts[name].append(pd.Categorical([cells[at] for cells in some]))
-        if not parts["item"]:
+                codes[name].append(texts[name][cells[at]])
+        if not codes["item"]:
             raise ValueError(f"{self.path} has no rows")
-        frame = pd.DataFrame({name: union_categoricals(each) for name, each in parts.items()})
+        frame = pd.DataFrame({name: pd.Categorical.from_codes(codes[name], [*texts[name]])
+                              for name in places})
         for name in frame.columns.intersection(ROLES):
             self.refuse(frame[name], frame[name].cat.categories == "", "has no {name}")
         return frame

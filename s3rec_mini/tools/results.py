@@ -39,11 +39,10 @@ def write_record(record: dict, path: Path | None) -> None:
               "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} "
                          f"threads, Python {platform.python_version()}, torch {torch.__version__}"}
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (origin | record).items())
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    text = "{\n" + ",\n".join(lines) + "\n}"
     if path is None:
-        print(text, end="")
-    else:
-        write_whole(path, text.encode())
+        return print(text)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _commit() -> str:

@@ -138,7 +138,8 @@ def _place(table, role: str, given: str | None) -> int:
     if len(hits) != 1:
         found = " and ".join(table.names[at] for at in hits) or "none"
         raise ValueError(f"{table.path}: which of {table.names} is the {role}? {found} could be: "
-                         f"name it with {role}=, or number it, {role}=1, where no line names it")
+                         f"name it with {role}=, or number it, {role}=1, where no line names it; "
+                         f"or call it {LAYOUTS[role][0]} there")
     return hits[0]
 
 

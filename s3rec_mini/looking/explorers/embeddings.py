@@ -62,8 +62,7 @@ def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
     return Explorer(
         "embeddings", "Map of embeddings",
         "Move the slider and see the items part. Find one by its name, or click near a dot: a line "
-        "shows its way since the first epoch.",
-        numbers, _words(numbers, own), _table(numbers, own))
+        "shows its way since the first epoch.", numbers, _words(numbers, own), _table(numbers, own))
 
 
 def _on_a_grid(frames: Mapping[int, np.ndarray]) -> dict:

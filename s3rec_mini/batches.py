@@ -49,9 +49,10 @@ class _Batch:
             if tensor.dim() != 2 or tensor.shape != self.items.shape:
                 raise ValueError(f"{name} must be (B, L) = {tuple(self.items.shape)} like items, "
                                  f"not {tuple(tensor.shape)}")
-        for name, places in self._places().items():
-            if getattr(self, name) is None:  # on a GPU, to find them is to wait for it
-                object.__setattr__(self, name, places.flatten().nonzero().squeeze(1))
+        missing = [f.name for f in fields(self) if getattr(self, f.name) is None]
+        places = self._places() if missing else {}  # on a GPU this would wait for it
+        for name in missing:
+            object.__setattr__(self, name, places[name].flatten().nonzero().squeeze(1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,8 +62,7 @@ class Reproduction(Experiment):
     pretraining_seeds: int = setting(1, "Pretraining runs; finetuning seeds take turns.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
     weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
-    negatives: Path | None = setting(
-        None, "The authors' NAME_sample.txt, or a folder that may hold one; else 99 are drawn.")
+    negatives: Path | None = setting(None, "NAME_sample.txt, or its folder; else 99 are drawn.")
     smoke: bool = setting(
         False, "Try all in a minute: 200 users, a seed, an epoch; in a new folder smoke of --runs.")
 

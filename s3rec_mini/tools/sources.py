@@ -71,15 +71,20 @@ def load_dataset(name: str, folder: str | os.PathLike | None = None) -> Sequence
 
 def _fetch(file: str, folder: str | os.PathLike | None = None) -> Path:
     """Find one of the authors' files, download it if no folder is named, check its sha256."""
-    if folder := folder or os.environ.get("S3REC_DATA"):
-        path = Path(folder).expanduser() / file
-        if not path.is_file():
-            raise FileNotFoundError(f"{file} is not in {path.parent}, the folder given or named by "
-                                    "S3REC_DATA: put it there, or give no folder to download it")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[file]:
-            raise ValueError(f"{path} is corrupt or another version, as its sha256 is not "
-                             f"{_SHA256[file]}: replace it by {_ADDRESS}{file}")
-        return path
+    folder = folder or os.environ.get("S3REC_DATA")
+    if not folder:
+        return _download(file)
+    path = Path(folder).expanduser() / file
+    if not path.is_file():
+        raise FileNotFoundError(f"{file} is not in {path.parent}, the folder given or named by "
+                                "S3REC_DATA: put it there, or give no folder to download it")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _SHA256[file]:
+        raise ValueError(f"{path} is corrupt or another version, as its sha256 is not "
+                         f"{_SHA256[file]}: replace it by {_ADDRESS}{file}")
+    return path
+
+
+def _download(file: str) -> Path:
     import pooch  # not at the top: `import s3rec_mini` loads no download library
 
     cache = pooch.os_cache("s3rec-mini")

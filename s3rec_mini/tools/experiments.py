@@ -63,8 +63,7 @@ class Reproduction(Experiment):
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
     weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
     negatives: Path | None = setting(None, "NAME_sample.txt, or its folder; else 99 are drawn.")
-    smoke: bool = setting(
-        False, "Try all in a minute: 200 users, a seed, an epoch; in a new folder smoke of --runs.")
+    smoke: bool = setting(False, "200 users, a seed, an epoch, in a new folder smoke of --runs.")
 
 
 def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,

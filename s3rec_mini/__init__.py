@@ -10,31 +10,13 @@ import sys
 from .datasets import SequenceDataset
 from .tools.sources import load_dataset, load_model, movielens_interactions
 from .tools.synthetic import planted_structure
-from .batches import (
-    FinetuneBatch,
-    PretrainBatch,
-    cut_segments,
-    finetuning_batches,
-    mask_items,
-    pretraining_batches,
-)
+from .batches import (FinetuneBatch, PretrainBatch, cut_segments, finetuning_batches, mask_items,
+                      pretraining_batches)
 from .encoder import Block, ModelConfig, S3Rec, SelfAttention, visible_keys
-from .objectives import (
-    finetuning_loss,
-    info_nce,
-    pairwise_loss,
-    pointwise_loss,
-    pretraining_losses,
-    sampled_softmax_loss,
-    softmax_loss,
-)
+from .objectives import (finetuning_loss, info_nce, pairwise_loss, pointwise_loss,
+                         pretraining_losses, sampled_softmax_loss, softmax_loss)
 from .training import FinetuneConfig, PretrainConfig, finetune, pretrain
-from .evaluation import (
-    evaluate,
-    metrics_from_ranks,
-    per_user_metrics,
-    rank_targets,
-)
+from .evaluation import evaluate, metrics_from_ranks, per_user_metrics, rank_targets
 from .tools.negatives import sample_negatives
 from .tools.recommend import PopRec, recommend
 from .tools.results import load_ranks, load_results
@@ -55,12 +37,10 @@ __all__ = [
     "FinetuneConfig", "PretrainConfig", "finetune", "pretrain",
     "evaluate", "metrics_from_ranks", "per_user_metrics", "rank_targets", "sample_negatives",
     "PopRec", "recommend", "load_ranks", "load_results", "bootstrap_intervals",
-    "paired_difference", "renumbered", "official",
-    "inspection", "plots", "explorers",
+    "paired_difference", "renumbered", "official", "inspection", "plots", "explorers",
 ]  # fmt: skip
 
 
 # The names under which the first edition had them: `from s3rec_mini.plots import …` works too.
-for _name, _module in dict(official=official, inspection=inspection, plots=plots,
-                           explorers=explorers).items():
-    sys.modules[f"{__name__}.{_name}"] = _module
+for _module in (official, inspection, plots, explorers):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

@@ -125,8 +125,7 @@ class Unseen:
         self.seen = np.unique(users * (num_items + 1) + np.concatenate(sequences))
         most = np.bincount(self.seen // (num_items + 1)).argmax()
         if np.unique(sequences[most]).size == num_items:
-            raise ValueError(f"user {most} has seen all {num_items} items, so no negative is left "
-                             f"to draw: remove that user")
+            raise ValueError(f"user {most} has seen all {num_items} items: remove that user")
 
     def draw(self, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Return one unseen item for each entry of `users`, in the same shape, int64."""
@@ -165,10 +164,10 @@ def by_length(lengths: np.ndarray, batch_size: int, generator) -> list[np.ndarra
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def pretraining_batches(data, max_length: int = 50, batch_size: int = 200,
-                        mask_probability: float = 0.2, prefixes_per_user: int | None = None,
-                        seed: int = 0, epoch: int = 0, pool: Sequence[np.ndarray] | None = None,
-                        ) -> Iterator[PretrainBatch]:
+def pretraining_batches(
+        data, max_length: int = 50, batch_size: int = 200, mask_probability: float = 0.2,
+        prefixes_per_user: int | None = None, seed: int = 0, epoch: int = 0,
+        pool: Sequence[np.ndarray] | None = None) -> Iterator[PretrainBatch]:
     """Yield one epoch of batches of prefixes of each user's last `max_length` training items.
 
     Every prefix counts, as in the released code, or `prefixes_per_user` are drawn. An item is
@@ -260,8 +259,7 @@ def finetuning_batches(data, max_length: int = 50, batch_size: int = 256, seed: 
     lengths = np.array([len(s) for s in training])
     users = np.flatnonzero(lengths > 1)
     if not len(users):
-        raise ValueError("no user has two training items (four in all), one to predict from the "
-                         "other: finetuning has nothing to learn")
+        raise ValueError("no user has two training items (four in all): there is nothing to learn")
     ends = lengths.cumsum()[users]
     starts = ends - np.minimum(lengths[users], max_length + 1)
     # Users of any length together: where each batch is a mean over its own positions, batches of

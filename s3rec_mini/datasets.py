@@ -54,8 +54,7 @@ class SequenceDataset:
         for kind, length in lengths.items():
             names = tuple(getattr(self, kind))
             if len(names) != length:
-                raise ValueError(f"{kind} must hold {length} names, as many as sequences and "
-                                 f"item_attributes imply, not {len(names)}")
+                raise ValueError(f"{kind} must hold {length} names here, not {len(names)}")
             object.__setattr__(self, kind, names)
         sequences = checked_sequences(self.sequences, self.user_names, self.num_items)
         object.__setattr__(self, "sequences", sequences)
@@ -134,12 +133,10 @@ class SequenceDataset:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) of all that training depends on: `sequences` and `item_attributes`."""
-        digest = hashlib.sha256()
         lengths = [len(sequence) for sequence in self.sequences]
-        for numbers in (self.item_attributes.shape, lengths, *self.sequences):
-            digest.update(np.asarray(numbers, dtype="<i8").tobytes())  # the same on every machine
-        digest.update(self.item_attributes.contiguous().numpy())
-        return digest.hexdigest()
+        numbers = np.concatenate([self.item_attributes.shape, lengths, *self.sequences])
+        content = numbers.astype("<i8").tobytes()  # the same on every machine
+        return hashlib.sha256(content + self.item_attributes.numpy().tobytes()).hexdigest()
 
     @classmethod
     def from_interactions(cls, frame, user="user", item="item", time="timestamp", attributes=None,

@@ -27,12 +27,10 @@ class ModelConfig(Settings):
 
     num_items: int = setting(text="Items have ids 1…num_items.", least=2, most=10**9)
     num_attributes: int = setting(text="Attributes have ids 1…num_attributes.", least=0, most=10**9)
-    hidden_size: int = setting(64, "Width H of embeddings and states, a multiple of num_heads.",
-                               least=1, most=10**5)
+    hidden_size: int = setting(64, "Width H, a multiple of num_heads.", least=1, most=10**5)
     num_layers: int = setting(2, "Blocks of the encoder.", least=1, most=100)
     num_heads: int = setting(2, "Attention heads a block.", least=1)
-    max_length: int = setting(50, "Learned positions; longer histories keep their newest items.",
-                              least=1, most=10**6)
+    max_length: int = setting(50, "Learned positions, for the newest items.", least=1, most=10**6)
     dropout: float = setting(0.5, "Probability, in steps of 1/256 on a CPU.", least=0, below=1)
 
     def __post_init__(self):
@@ -129,7 +127,7 @@ class S3Rec(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config = config
+        self.config, self.max_length = config, config.max_length
         self.vocabulary: Vocabulary | None = None  # what its items are called: training sets it
         size = config.hidden_size
         # Two more rows than items: 0 pads, the last one masks.
@@ -144,11 +142,6 @@ class S3Rec(nn.Module):
         self.map_head = nn.Linear(size, size)
         self.sp_head = nn.Linear(size, size)
         self.apply(_initialise)
-
-    @property
-    def max_length(self) -> int:
-        """Longest sequence the model reads."""
-        return self.config.max_length
 
     @property
     def device(self) -> torch.device:
@@ -216,8 +209,7 @@ class S3Rec(nn.Module):
         """
         if data is not None:
             check_fit(self, data)
-        vocabulary = data.vocabulary if data is not None else self.vocabulary
-        metadata = {"config": asdict(self.config), "vocabulary": vocabulary}
+        metadata = {"config": asdict(self.config), "vocabulary": (data or self).vocabulary}
         write_tensors(path, self.state_dict(), metadata, dtype)
 
     @classmethod
@@ -243,5 +235,4 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-        with torch.no_grad():
-            module.weight[module.padding_idx].zero_()
+        nn.init.zeros_(module.weight[module.padding_idx])

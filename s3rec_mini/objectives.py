@@ -25,8 +25,8 @@ from .encoder import S3Rec
 from .tools.fast import in_blocks, item_states, newest_states
 
 __all__ = ["CONTRASTS", "FINETUNING_LOSSES", "FORMS", "OBJECTIVES", "Views", "aap_loss",
-           "all_scores", "attribute_contrast", "attribute_cross_entropy", "checked_forms",
-           "encode_views", "finetuning_loss", "info_nce", "map_loss", "mip_loss",
+           "all_scores", "attribute_contrast", "attribute_cross_entropy", "encode_views",
+           "finetuning_loss", "forms_of", "info_nce", "map_loss", "mip_loss",
            "one_negative_loss", "pairwise_loss", "pointwise_loss", "pretraining_losses",
            "printed_contrast", "sampled_softmax_loss", "softmax_loss", "sp_loss"]
 
@@ -160,8 +160,7 @@ def sp_loss(model: S3Rec, context, positive, negative, form: str = "released") -
     if form == "released":
         return one_negative_loss(model.sp_head, context, positive, negative)
     if len(context) < 2:
-        raise ValueError(f"sp in the form {form!r} contrasts a sequence with the others of its "
-                         f"batch: give it at least two")
+        raise ValueError(f"sp in the form {form!r} contrasts sequences: give it at least two")
     scores = all_scores(model.sp_head, context, positive, form)  # (B, B), own segment: diagonal
     own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     return CONTRASTS[form](scores.diagonal(), scores.masked_fill(own, -torch.inf)).sum()
@@ -194,8 +193,7 @@ def encode_views(model: S3Rec, batch: PretrainBatch, segments: bool = True) -> V
     states, items = states.flatten(0, 1), batch.items.flatten()  # (B·L, H), (B·L,)
     masked, visible = batch.masked_positions, batch.unmasked_positions
     return Views(batch, states[masked], items[masked], batch.negative_items.flatten()[masked],
-                 states[visible], items[visible],
-                 *(newest.split(len(batch)) if segments else ()))
+                 states[visible], items[visible], *(newest.split(len(batch)) if segments else ()))
 
 
 # What each objective takes of the views. A fifth is added here; it has a head and a weight too.
@@ -207,14 +205,12 @@ OBJECTIVES = {
     "map": lambda model, views, attributes, form: map_loss(
         model, views.masked, views.hidden_items, attributes, form),
     "sp": lambda model, views, attributes, form: sp_loss(
-        model, views.context, views.positive, views.negative, form),
-}
+        model, views.context, views.positive, views.negative, form)}
 
 
 def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tensor,
-                       forms: dict[str, str] | None = None,
-                       objectives: tuple[str, ...] = ("aap", "mip", "map", "sp"),
-                       ) -> dict[str, Tensor]:
+                       forms: dict[str, str] | None = None, objectives: tuple[str, ...] = (
+                           "aap", "mip", "map", "sp")) -> dict[str, Tensor]:
     """Return the pretraining losses of a batch (equations 5–8, section 4.2).
 
     Parameters
@@ -233,7 +229,7 @@ def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tens
     dict of str to Tensor
         () losses, each summed over its predictions and averaged over the B sequences.
     """
-    forms = checked_forms(forms)
+    forms = forms_of(forms)
     if unknown := sorted(set(objectives) - OBJECTIVES.keys()):
         raise ValueError(f"objectives may hold {tuple(OBJECTIVES)}, not {unknown}")
     expected = (model.config.num_items + 2, model.config.num_attributes + 1)
@@ -245,7 +241,7 @@ def pretraining_losses(model: S3Rec, batch: PretrainBatch, item_attributes: Tens
             for name in objectives}
 
 
-def checked_forms(forms: dict[str, str] | None) -> dict[str, str]:
+def forms_of(forms: dict[str, str] | None) -> dict[str, str]:
     """Return the form of every objective, "released" where `forms` names none."""
     forms = dict.fromkeys(OBJECTIVES, "released") | (forms or {})
     for objective, form in forms.items():

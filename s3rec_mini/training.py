@@ -16,13 +16,7 @@ import torch
 from .batches import finetuning_batches, pretraining_batches
 from .encoder import S3Rec
 from .evaluation import metrics_from_ranks, ranks_among
-from .objectives import (
-    FINETUNING_LOSSES,
-    OBJECTIVES,
-    checked_forms,
-    finetuning_loss,
-    pretraining_losses,
-)
+from .objectives import FINETUNING_LOSSES, OBJECTIVES, finetuning_loss, forms_of, pretraining_losses
 from .tools import devices
 from .tools.checkpoints import Checkpoint, digest
 from .tools.checks import check_attributes
@@ -45,20 +39,16 @@ class PretrainConfig(Settings):
         dict(aap=0.2, mip=1.0, map=1.0, sp=0.5), "Weight of each objective's loss; one that is "
         "left out or weighs 0 is not computed.", option="weight")
     forms: dict[str, str] = setting(
-        {}, "Form of each objective, released, paper or infonce; released where none is named.",
-        option="form")
+        {}, "Form of each objective: released, the default, paper or infonce.", option="form")
     mask_probability: float = setting(
         0.2, "Chance of an item to be masked; a sequence's last item always is.", least=0, most=1)
-    prefixes_per_user: int | None = setting(
-        None, "Prefixes drawn for each user an epoch; every prefix without it.", least=1)
-    held_out_segments: bool = setting(
-        False, "Cut negative segments from whole sequences, held-out items included, as the "
-        "released code does. For comparison only: it leaks.", option="")
+    prefixes_per_user: int | None = setting(None, "Drawn each epoch; all without it.", least=1)
+    held_out_segments: bool = setting(False, "Cut held-out items too: it leaks.", option="")
     seed: int = setting(0, "Of batches and dropout.", least=0)
 
     def __post_init__(self):
         super().__post_init__()
-        checked_forms(self.forms)
+        forms_of(self.forms)
         numbers = [is_a(float, value) and value >= 0 for value in self.weights.values()]
         if self.weights.keys() - OBJECTIVES or not all(numbers) or not any(self.weights.values()):
             raise ValueError(f"weights must give some of {tuple(OBJECTIVES)} a weight of at least "
@@ -73,10 +63,8 @@ class FinetuneConfig(Settings):
     where an epoch is a few steps only, a patience of 10 can end in that plateau, and 20 is safer.
     """
 
-    epochs: int = setting(200, "Most passes over the users; early stopping usually ends sooner.",
-                          least=1)
-    patience: int = setting(10, "Epochs without a better validation MRR after which to stop.",
-                            least=1)
+    epochs: int = setting(200, "Most passes over the users; it usually stops sooner.", least=1)
+    patience: int = setting(10, "Epochs without a better validation MRR until it stops.", least=1)
     batch_size: int = setting(256, "Users a step, over all processes.", least=1)
     learning_rate: float = setting(1e-3, "Of Adam, β 0.9 and 0.999.", above=0)
     loss: str = setting("pairwise", "The paper's loss (equation 9), the released code's, or "
@@ -84,9 +72,7 @@ class FinetuneConfig(Settings):
     sampled_items: int = setting(1024, "Items drawn for each step of the sampled softmax.", least=1)
     validation_protocol: str = setting("sampled", "How the validation MRR is measured.",
                                        choices=("sampled", "full"))
-    held_out_negatives: bool = setting(
-        False, "Never draw a user's held-out items as negatives, as the released code does. For "
-        "comparison only: it leaks.", option="")
+    held_out_negatives: bool = setting(False, "Draw no held-out items: it leaks.", option="")
     seed: int = setting(0, "Of batches, dropout and drawn validation negatives.", least=0)
 
 
@@ -162,11 +148,11 @@ def finetune(model: S3Rec, data, config: FinetuneConfig | None = None, checkpoin
     config = config or FinetuneConfig()
     check_fit(model, data)
     model.vocabulary = model.vocabulary or data.vocabulary
-    candidates = None
-    if config.validation_protocol == "sampled":  # drawn once, and found wrong before any training
-        candidates = negatives_for(negatives, data, "validation", config.seed)
+    sampled = config.validation_protocol == "sampled"
+    # Drawn once, and found wrong before any training.
+    candidates = negatives_for(negatives, data, "validation", config.seed) if sampled else None
+    asked = np.asarray(negatives if sampled else 99, dtype=np.int64)
     accelerator = devices.find_device()
-    asked = np.asarray(negatives if config.validation_protocol == "sampled" else 99, dtype=np.int64)
     run = Checkpoint(checkpoint, config, model, data, negatives=digest([torch.from_numpy(asked)]))
     stage, optimizer = devices.prepared(accelerator, model, config, partial(
         finetuning_loss, loss=config.loss, sampled_items=config.sampled_items))

@@ -301,7 +301,8 @@ def test_a_csv_without_attributes_trains_once_their_objectives_are_off(s3rec, fi
     short = ["--epochs", 1, "--prefixes-per-user", 1, *SMALL, "--output", tmp_path / "p"]
     refused = s3rec("pretrain", files.csv, *short)
     assert refused.code == 1 and "no attributes" in refused.err
-    assert "some with --attributes, or --weight aap=0 --weight map=0" in refused.err
+    assert ("some with --attributes, or both the weight 0 (on the command line, "
+            "--weight aap=0 --weight map=0)") in refused.err
     done = s3rec("pretrain", files.csv, *short, "--weight", "aap=0", "--weight", "map=0")
     assert done.code == 0, done.err
     assert S3Rec.load(tmp_path / "p").config.num_attributes == 0
@@ -1100,7 +1101,7 @@ def test_a_process_that_is_to_ignore_ctrl_c_goes_on_doing_so():
     ("data LastFM --separator ;", "LastFM is no file.*: leave out --separator"),
     ("data CSV --attributes none.csv", "none.csv"),
     ("data CSV --attributes noitem.csv", "noitem.csv: which of .* is the item.*--item"),
-    ("data CSV --attributes price.csv", "'price' has .* leave it out of --fields, .*--min-items 2"),
+    ("data CSV --attributes price.csv", r"'price' has .* column out \(of --fields.*--min-items 2"),
     ("data CSV --attributes price.csv --fields cost", "'cost' among .* with --fields"),
     ("data CSV --attributes other.csv", "none of the 1 items with attributes"),
     ("pretrain CSV --weight aap", "NAME=VALUE"),

@@ -337,34 +337,6 @@ def test_neighbours_stand_in_a_row_beside_their_item_and_what_is_right_is_a_posi
         assert text.get_window_extent().width < box.get_window_extent().width
 
 
-# ---- a round of the guessing game
-
-
-def test_a_round_has_a_box_for_each_candidate_and_a_bar_as_long_as_the_bet():
-    bets = [0.1, 0.6, 0.3]
-    ax = plots.plot_round("Alien", ["Drama", "Horror", "Sci-Fi"], bets, positive=1)
-    boxes = {round(box.get_center()[1], 2): box for box in ax.patches if box.get_height() > 0.7}
-    bars = {round(bar.get_center()[1], 2): bar for bar in ax.patches if bar.get_height() < 0.7}
-    kinds = ["negative", "positive", "negative"]
-    assert sorted(bars) == [-2, -1, 0]
-    for place, kind in enumerate(kinds):
-        assert to_hex(bars[-place].get_facecolor()) == COLOURS[kind]
-    drawn = [bars[-place].get_width() for place in range(3)]
-    np.testing.assert_allclose(np.array(drawn) / sum(drawn), bets)
-    even = next(line for line in ax.lines if line.get_linestyle() == "--").get_xdata()[0]
-    assert even - bars[0].get_x() == pytest.approx(sum(drawn) / 3)
-    assert {"Alien", "Drama", "Horror", "Sci-Fi", "0.10", "0.60", "0.30"} <= {
-        text.get_text() for text in ax.texts}
-    assert to_hex(boxes[0].get_facecolor()) == COLOURS["negative"]
-
-
-def test_a_long_name_takes_two_lines_of_its_box():
-    long = "The Lord of the Rings: The Fellowship of the Ring"
-    ax = plots.plot_round("x", [long, "b"], [1, 0], 0)
-    texts = [text.get_text() for text in ax.texts]
-    assert "The Lord of the\nRings: The …" in texts
-
-
 @pytest.mark.parametrize(("chosen", "green"),
                          [("Heat", [1]), (("Alien", "Heat"), [0, 1]), ((), [])])
 def test_recommendations_are_bars_as_long_as_their_scores_green_where_they_are_right(chosen, green):
@@ -394,7 +366,6 @@ DRAWINGS = {
     "intervals": lambda ax: plots.plot_intervals(measured(), "MRR", "loss", ax=ax),
     "neighbours": lambda ax: plots.plot_neighbours({"A": "bc"}, ax=ax),
     "ranks": lambda ax: plots.plot_ranks({"a": np.array([1, 5])}, ax),
-    "round": lambda ax: plots.plot_round("A", "bc", [0.5, 0.5], 0, ax),
     "views": lambda ax: plots.plot_views({"a": [("A", "item")]}, ax),
 }
 
@@ -435,9 +406,6 @@ def test_a_picture_has_the_style_of_the_book_and_leaves_that_of_others_alone(dra
     (lambda: plots.plot_history({"a": HISTORY, "b": [HISTORY, []]}), "no .*loss"),
     (lambda: plots.plot_intervals(measured(), "HR@1", "loss"), r"no \['HR@1'\], only .*MRR"),
     (lambda: plots.plot_intervals(measured(), "MRR", "loss", "seed"), r"no \['seed'\]"),
-    (lambda: plots.plot_round("A", "bc", [1.0], 0), "2 candidates need as many bets, not 1"),
-    (lambda: plots.plot_round("A", "bc", [1, 0], 2), "a positive among them, not 2"),
-    (lambda: plots.plot_round("A", "bc", [1, 1], 0), "sum to 1, not to 2"),
     (lambda: plots.plot_views({"a": [("A", "film")]}), "a box is no 'film'"),
 ])
 def test_what_cannot_be_drawn_is_an_error_before_a_figure_is_opened(draw, complaint):

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..encoder import S3Rec
 from ..evaluation import evaluating
 from ..tools.checks import check_count
-from ..tools.vocabulary import check_fit, key_of
+from ..tools.vocabulary import best_items, check_fit
 
 __all__ = ["attention_by_distance", "attention_maps", "nearest_items", "probe_attributes",
            "project_embeddings"]
@@ -48,9 +48,8 @@ def attention_maps(model: S3Rec, items: Sequence[int], causal: bool = False) -> 
 
 
 @torch.no_grad()
-def attention_by_distance(
-    model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20, causal: bool = False
-) -> pd.DataFrame:
+def attention_by_distance(model: S3Rec, sequences: Sequence[np.ndarray], length: int = 20,
+                          causal: bool = False) -> pd.DataFrame:
     """Return the mean weight that the item at each place gives to the one so many steps back.
 
     Parameters
@@ -122,11 +121,7 @@ def nearest_items(model: S3Rec, data, item: str | int, k: int = 5) -> pd.DataFra
     table = torch.nn.functional.normalize(model.item_embedding.weight.detach().cpu().float(), dim=1)
     cosines = table @ table[item]  # (num_items + 2,)
     cosines[[0, item, data.mask_id]] = -torch.inf
-    best = cosines.topk(min(k, data.num_items - 1))
-    found = best.indices.tolist()
-    return pd.DataFrame({"item": [key_of(item, data) for item in found],
-                         "cosine": best.values.numpy(),
-                         "name": [data.item_names[item] for item in found]})
+    return best_items(cosines, min(k, data.num_items - 1), data, "cosine")
 
 
 def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: int = 0):
@@ -158,12 +153,11 @@ def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: 
     vectors = torch.as_tensor(vectors).detach().cpu().float().numpy()
     if len(vectors) < 3:
         raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
-    if method == "pca":
-        return PCA(2, random_state=seed).fit_transform(vectors)
-    if method == "tsne":
-        perplexity = min(30, (len(vectors) - 1) / 3)
-        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
-    raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
+    maps = {"pca": PCA(2, random_state=seed), "tsne": TSNE(
+        2, perplexity=min(30, (len(vectors) - 1) / 3), init="pca", random_state=seed)}
+    if method not in maps:
+        raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
+    return maps[method].fit_transform(vectors)
 
 
 def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
@@ -202,24 +196,21 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     vectors = torch.as_tensor(vectors).detach().cpu().double().numpy()
     labels = torch.as_tensor(item_attributes)[1:-1].cpu().numpy()  # (num_items, A + 1)
     if vectors.ndim != 2 or len(vectors) != len(labels):
-        raise ValueError(f"vectors must be ({len(labels)}, H), one for each item from 1 on, "
-                         f"not {vectors.shape}")
+        raise ValueError(f"vectors must be ({len(labels)}, H), a row an item, not {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite, some are NaN or infinite")
     positives = labels.sum(axis=0, dtype=np.int64)
     common = np.flatnonzero(np.minimum(positives, len(labels) - positives) >= 20)
     if not len(common):
-        raise ValueError("no attribute belongs to at least 20 items and is missing in 20: too few "
-                         "to train and judge a probe")
+        raise ValueError("no attribute is there in 20 items and missing in 20, as a probe needs")
     generator = np.random.default_rng(seed)
     order, dealt = generator.permutation(len(labels)), generator.permutation(len(labels))
     train, test = np.split(order, [round(0.7 * len(order))])
     vectors = StandardScaler().fit(vectors[train]).transform(vectors)
-    return pd.DataFrame([
-        {"attribute": attribute, "positives": positives[attribute],
-         "auc": _probe(vectors, labels[:, attribute], train, test),
-         "control_auc": _probe(vectors, labels[dealt, attribute], train, test)}
-        for attribute in common])
+    return pd.DataFrame([{"attribute": attribute, "positives": positives[attribute],
+                          "auc": _probe(vectors, labels[:, attribute], train, test),
+                          "control_auc": _probe(vectors, labels[dealt, attribute], train, test)}
+                         for attribute in common])
 
 
 def _probe(vectors: np.ndarray, label: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

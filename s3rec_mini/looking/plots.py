@@ -7,10 +7,10 @@ when something is drawn: importing this module costs a training job nothing.
 
 from __future__ import annotations
 
-import itertools
 import textwrap
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["COLOURS", "KINDS", "plot_attention", "plot_attention_bars",
            "plot_attention_by_distance", "plot_attention_grid", "plot_embeddings", "plot_history",
            "plot_intervals", "plot_lists", "plot_neighbours", "plot_ranks", "plot_recommendations",
-           "plot_round", "plot_views", "style"]
+           "plot_views", "style"]
 
 #: What a thing is drawn in, by its name. Any two can be told apart without full colour vision.
 COLOURS = {
@@ -32,11 +32,13 @@ COLOURS = {
     "pretrained": "#3b7dd8", "shipped": "#3b7dd8", "S3-Rec": "#3b7dd8",
     "scratch": "#8a8a8a", "SASRec": "#8a8a8a",
     "released": "#c0921e", "paper": "#9e0346", "infonce": "#5e229a",
-    "train": "#a3e3f2", "validation": "#57b5cb", "test": "#1c5a67",
-}
+    "train": "#a3e3f2", "validation": "#57b5cb", "test": "#1c5a67"}
 #: The colours of what has no name above, genres say, in this order; the explorers' six.
 KINDS = ("#2b9085", "#c8473a", "#9163d4", "#b07d10", "#3f80da", "#808080")
 GREY = "#6b6b6b"  # of reference lines
+BOXES = {kind: dict(facecolor=COLOURS[kind]) for kind in ("item", "positive", "negative")} | {
+    "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0),
+    "padding": dict(facecolor="none", edgecolor=GREY, linestyle=":")}
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def _legend_above(ax: Axes, **settings) -> None:
 
 def _colours(names: Iterable[Hashable]) -> dict[Hashable, str]:
     """Give each name its colour, or the next one that means nothing else."""
-    free = itertools.cycle(KINDS)
+    free = cycle(KINDS)
     return {name: COLOURS.get(name) or next(free) for name in dict.fromkeys(names)}
 
 
@@ -103,10 +105,8 @@ def plot_attention(weights, names: Sequence[str], ax: Axes | None = None,
     ax = ax or _new_axes()
     end = weights.max() if end is None else end
     square = ax.imshow(np.ma.masked_equal(weights, 0), vmin=0, vmax=end, cmap="viridis")
-    places = range(1, len(names) + 1)
-    ax.set_xticks(range(len(names)), places)
-    ax.set_yticks(range(len(names)),
-                  [f"{name} ({t})" for name, t in zip(names, places, strict=True)])
+    ax.set_xticks(range(len(names)), range(1, len(names) + 1))
+    ax.set_yticks(range(len(names)), [f"{name} ({t})" for t, name in enumerate(names, start=1)])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="is looked at (key)", ylabel="looks (query)")
@@ -151,12 +151,11 @@ def plot_attention_grid(maps: Mapping[str, np.ndarray], names: Sequence[str], co
     rows = -(-len(maps) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(5, 1.2 + 3.2 * rows / columns), sharex=True,
                              sharey=True, squeeze=False, layout="compressed")
-    for ax, title, weights in itertools.zip_longest(axes.flat, maps, drawn):
-        if title is None:
-            ax.axis("off")
-            continue
+    for ax, title, weights in zip(axes.flat, maps, drawn, strict=False):
         plot_attention(weights, names, ax, end, bar=False)
         ax.set(title=title, xlabel="", ylabel="")
+    for ax in axes.flat[len(maps):]:
+        ax.axis("off")
     fig.supxlabel("is looked at (key)")
     fig.supylabel("looks (query)")
     _scale_of_colours(axes[0, 0].images[0], axes, drawn.max() > end, location="top", aspect=30)
@@ -227,15 +226,14 @@ def plot_attention_by_distance(frames: pd.DataFrame | Mapping[str, pd.DataFrame]
     weight, equal = (each.pivot_table("weight", "distance", ["model", "layer"])
                      for each in (frame, frame.assign(weight=1 / keys)))
     colours = _colours(named) if len(named) > 1 else {name: COLOURS["item"] for name in named}
-    last = list(named)[-1]
     ax = ax or _new_axes()
     for model, colour in colours.items():
-        dashed = itertools.cycle(("-", "--", "-."))
+        dashed = cycle(("-", "--", "-."))
         for (layer, line), dashes in zip(weight[model].items(), dashed, strict=False):
             label = f"{model}, layer {layer}" if model else f"layer {layer}"
             ax.plot(line.dropna(), dashes, color=colour, label=label)
         even = equal[model].iloc[:, 0].dropna()  # the same in every layer
-        ax.plot(even, ":", color=GREY, label="equal weights" if model == last else "_")
+        ax.plot(even, ":", color=GREY, label="_" if model != [*named][-1] else "equal weights")
     ax.set(ylim=(0, None), xlabel="steps back from the item that looks",
            ylabel="mean attention weight")
     ax.locator_params(axis="x", integer=True)
@@ -272,18 +270,26 @@ def plot_embeddings(points, labels: Sequence, names: Mapping[int, str] | None = 
     ValueError
         If there are not as many labels as points, or too many kinds.
     """
-    points, labels = np.asarray(points), pd.Series(
-        labels if hasattr(labels, "dtype") else list(labels)).reset_index(drop=True)
+    import seaborn as sns
+
+    points, labels = np.asarray(points), pd.Series([*labels], dtype=getattr(labels, "dtype", None))
     if points.shape != (len(labels), 2):
         raise ValueError(f"points must be (N, 2) for N = {len(labels)} labels, not {points.shape}")
-    if pd.api.types.is_numeric_dtype(labels):
-        ax = ax or _new_axes()
+    numeric = pd.api.types.is_numeric_dtype(labels)
+    kinds = labels.cat.categories if labels.dtype == "category" else labels.unique()
+    if not numeric and len(kinds) > len(KINDS):
+        raise ValueError(f"there are {len(kinds)} kinds of labels, but only {len(KINDS)} colours "
+                         'can be told apart: call the rarer kinds "other"')
+    ax = ax or _new_axes()
+    if numeric:
         dots = ax.scatter(*points.T, c=labels, norm="log" if log else None, s=6, linewidth=0)
         ax.figure.colorbar(dots, ax=ax, label=title, shrink=0.8, format="%g")
     else:
-        ax = _dots_of_kinds(points, labels, ax, title)
+        sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=labels, hue_order=list(kinds), ax=ax,
+                        s=14, linewidth=0, palette=KINDS[:len(kinds)])
+        _legend_above(ax, ncols=3, title=title, handletextpad=0.1)
     for row, name in (names or {}).items():
-        _write_beside(ax, points[row], name, _leftwards(points, row, list(names)))
+        _write_beside(ax, points, row, name, points[list(names)])
     ax.set(xlabel="first direction", ylabel="second direction", xticks=[], yticks=[])
     return ax
 
@@ -323,34 +329,28 @@ def plot_neighbours(found: Mapping[str, Sequence[str]], right: Collection[str] =
     return ax
 
 
-def _dots_of_kinds(points: np.ndarray, labels: pd.Series, ax: Axes | None,
-                   title: str | None) -> Axes:
-    """Draw a dot for each point in the colour of its kind, and above them what the colours mean."""
-    import seaborn as sns
+def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str | None, width: float) -> None:
+    """Draw a box round `x` and `y`, its text in white, or empty, and in at most two lines."""
+    from matplotlib.patches import Rectangle
 
-    kinds = labels.cat.categories if labels.dtype == "category" else labels.unique()
-    if len(kinds) > len(KINDS):
-        raise ValueError(f"there are {len(kinds)} kinds of labels, but only {len(KINDS)} colours "
-                         'can be told apart: call the rarer kinds "other"')
-    ax = ax or _new_axes()
-    sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=labels, hue_order=list(kinds), ax=ax, s=14,
-                    linewidth=0, palette=KINDS[:len(kinds)])
-    _legend_above(ax, ncols=3, title=title, handletextpad=0.1)
-    return ax
+    look = dict(facecolor=colour) if colour else dict(facecolor="none", edgecolor=GREY)
+    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, **look))
+    lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
+    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white" if colour else "black",
+            fontsize=9, linespacing=1.05)
 
 
-def _leftwards(points: np.ndarray, row: int, named: list[int]) -> bool:
-    """Say whether a name stands left of its point: at the right edge, or before another name."""
-    width, height = np.ptp(points, axis=0)
-    right, up = (points[named] - points[row]).T
-    taken = (right > 0) & (right < 0.3 * width) & (np.abs(up) < 0.05 * height)
-    return taken.any() or points[row, 0] > points[:, 0].max() - 0.2 * width
+def _write_beside(ax: Axes, points: np.ndarray, row: int, name: str, named: np.ndarray) -> None:
+    """Ring a point and write its name beside it, legible over other dots.
 
-
-def _write_beside(ax: Axes, point: np.ndarray, name: str, leftwards: bool) -> None:
-    """Ring a point and write its name beside it, legible over other dots."""
+    It stands left of its point at the right edge, and before another one of those that are `named`.
+    """
     from matplotlib.patheffects import withStroke
 
+    point, (width, height) = points[row], np.ptp(points, axis=0)
+    right, up = (named - point).T
+    taken = (right > 0) & (right < 0.3 * width) & (np.abs(up) < 0.05 * height)
+    leftwards = taken.any() or point[0] > points[:, 0].max() - 0.2 * width
     ax.plot(*point, "o", markersize=7, markerfacecolor="none", color=GREY)
     ax.annotate(name, point, xytext=(-6 if leftwards else 6, 4), textcoords="offset points",
                 ha="right" if leftwards else "left", fontsize=9, weight="bold",
@@ -384,7 +384,7 @@ def plot_history(runs, columns: Sequence[str] = ("loss",), ax: Axes | None = Non
 
     frame = pd.concat(_records(runs, list(columns)), ignore_index=True)
     one_name, one_column = frame["name"].nunique() == 1, len(columns) == 1
-    hue = "name" if one_column else "column" if one_name else "name"
+    hue = "column" if one_name and not one_column else "name"
     ax = ax or _new_axes()
     sns.lineplot(frame, x="epoch", y="value", units="run", estimator=None, ax=ax, hue=hue,
                  palette=_colours(frame[hue]), style=None if one_name or one_column else "column",
@@ -403,8 +403,7 @@ def _records(runs, columns: list[str]) -> list[pd.DataFrame]:
     found = []
     for name, one_or_more in named.items():
         for history in [one_or_more] if _is_history(one_or_more) else one_or_more:
-            frame = (pd.DataFrame(history) if isinstance(history, Mapping)
-                     else pd.json_normalize(history))
+            frame = pd.json_normalize(pd.DataFrame(history).to_dict("records"))
             if missing := [column for column in columns if column not in frame]:
                 raise ValueError(f"the history has no {missing}, only {list(frame)}")
             frame = frame.assign(name=name, run=len(found), epoch=frame["epoch"] + 1)
@@ -457,7 +456,13 @@ def plot_intervals(frame: pd.DataFrame, value: str, rows: str, group: str | None
         ax.axvline(reference, color=GREY, linestyle=":")
     frame = frame.assign(height=_heights(frame, rows, hue))
     for name, colour in _colours(frame[hue]).items():
-        _draw_intervals(ax, frame[frame[hue] == name], value, rows, colour, name)
+        part = frame[frame[hue] == name]
+        if {"low", "high"} <= set(part):
+            ax.hlines(part["height"], part["low"], part["high"], color=colour, linewidth=1.2)
+        ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
+        for _, seeds in part.groupby(rows, sort=False):
+            if len(seeds) > 1:
+                ax.plot(*seeds[[value, "height"]].mean(), "|", color=colour, markersize=22, mew=2)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel=value, ylim=(len(names) - 0.5, -0.5))
     ax.locator_params(axis="x", nbins=6)
@@ -475,18 +480,6 @@ def _heights(frame: pd.DataFrame, rows: str, hue: str) -> pd.Series:
     return row + 0.6 * ((nth + 0.5) / count - 0.5)
 
 
-def _draw_intervals(ax: Axes, part: pd.DataFrame, value: str, rows: str, colour: str,
-                    name: Hashable) -> None:
-    """Draw one colour: a dot for each value, a bar for its interval, a tick for a row's mean."""
-    if {"low", "high"} <= set(part):
-        ax.hlines(part["height"], part["low"], part["high"], color=colour, linewidth=1.2)
-    ax.plot(part[value], part["height"], "o", color=colour, markersize=5, label=name)
-    for _, seeds in part.groupby(rows, sort=False):
-        if len(seeds) > 1:
-            ax.plot(seeds[value].mean(), seeds["height"].mean(), "|", color=colour, markersize=22,
-                    markeredgewidth=2)
-
-
 @style()
 def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
     """Draw the share of users whose item a model ranks among its first k, against k.
@@ -501,10 +494,8 @@ def plot_ranks(ranks: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
     import seaborn as sns
 
     ax = ax or _new_axes()
-    frame = pd.concat({name: pd.Series(each) for name, each in ranks.items()}, names=["model"])
-    frame = frame.rename("rank").reset_index("model")
-    sns.ecdfplot(frame, x="rank", hue="model", palette=_colours(ranks), log_scale=True, ax=ax)
-    last = frame["rank"].max()
+    sns.ecdfplot(dict(ranks), palette=_colours(ranks), log_scale=True, ax=ax)
+    last = max(map(max, ranks.values()))
     ticks = [k for power in range(6) for k in (10**power, 3 * 10**power) if k <= last]
     ax.set_xticks(ticks, [f"{k:,}" for k in ticks])
     ax.minorticks_off()
@@ -529,19 +520,11 @@ def plot_recommendations(history: Sequence[str], found: pd.DataFrame,
         What was really chosen next, or all that is right, in the colour of a positive if it is
         there.
     """
-    import matplotlib.pyplot as plt
-
-    height = 0.7 + 0.3 * len(found)
-    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    _draw_history(top.add_subplot(), history, None)
-    below = bottom.add_subplot()
+    fig, below = _under_history(history, None, 0.7 + 0.3 * len(found))
     hit = found["name"].isin([chosen] if isinstance(chosen, str) else [*chosen])
     colours = np.where(hit, COLOURS["positive"], COLOURS["item"])
-    places = range(1, len(found) + 1)
-    below.barh(places, found["score"], color=colours, height=0.7)
-    below.set_yticks(places, [f"{name}  {place}" for name, place in zip(found["name"], places,
-                                                                        strict=True)])
+    names = [f"{name}  {place}" for place, name in enumerate(found["name"], start=1)]
+    below.barh(names, found["score"], color=colours, height=0.7)
     below.invert_yaxis()
     below.set(xlabel="score", xlim=(0, None))
     below.tick_params(axis="y", length=0)
@@ -569,19 +552,13 @@ def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
     ValueError
         If all lists are empty.
     """
-    import matplotlib.pyplot as plt
-
     places = range(max((len(names) for names in lists.values()), default=0))
     if not places:
         raise ValueError("lists must hold a name or more, but all are empty")
-    height = 0.35 + 0.28 * len(places)
-    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    _draw_history(top.add_subplot(), history, chosen)
+    fig, below = _under_history(history, chosen, 0.35 + 0.28 * len(places))
     width = 54 // len(lists)  # letters of a box
-    below = plot_views({str(place + 1): [_card(names, place, width, chosen)
-                                         for names in lists.values()] for place in places},
-                       bottom.add_subplot())
+    plot_views({str(place + 1): [_card(names, place, width, chosen) for names in lists.values()]
+                for place in places}, below)
     below.xaxis.tick_top()
     below.set_xticks(range(len(lists)), list(lists))
     for text in below.texts:
@@ -594,18 +571,24 @@ def _card(names: Sequence[str], place: int, width: int, chosen: str | None) -> t
     if place >= len(names):
         return ("", "padding") if names else ("?", "mask")
     name = names[place]
-    return (textwrap.shorten(name, width, placeholder="…"),
-            "positive" if name == chosen else "item")
+    return textwrap.shorten(name, width, placeholder="…"), "item" if name != chosen else "positive"
 
 
-def _draw_history(ax: Axes, history: Sequence[str], chosen: str | None) -> None:
-    """Draw the newest five of a history and, if it is told, what was chosen next."""
+def _under_history(history: Sequence[str], chosen: str | None, height: float):
+    """Open a figure, draw in it the newest five of a history and, if told, what was chosen next.
+
+    Returns the figure, and Axes below that are `height` inches high.
+    """
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
     cards = [(name, "item") for name in list(history)[-5:]]
     cards.append((chosen, "positive") if chosen else ("?", "mask"))
     wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
                for name, kind in cards]
-    for text in plot_views({"": wrapped}, ax).texts:
-        text.set_fontsize(9)
+    plt.setp(plot_views({"": wrapped}, top.add_subplot()).texts, fontsize=9)
+    return fig, bottom.add_subplot()
 
 
 @style()
@@ -625,86 +608,19 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
     ValueError
         If a kind is unknown.
     """
-    kinds = {kind for row in views.values() for _, kind in row}
-    if unknown := kinds - {"item", "positive", "negative", "mask", "padding"}:
-        raise ValueError(f"a box is no {unknown.pop()!r}: choose item, positive, negative, mask "
-                         "or padding")
+    from matplotlib.patches import Rectangle
+
+    if unknown := {kind for row in views.values() for _, kind in row} - BOXES.keys():
+        raise ValueError(f"a box is no {unknown.pop()!r}: choose {', '.join(BOXES)}")
     ax = ax or _new_axes(height=0.2 + 0.55 * len(views))
     for r, row in enumerate(views.values()):
         for t, (text, kind) in enumerate(row):
-            _draw_box(ax, t, -r, text, kind)
+            ax.add_patch(Rectangle((t - 0.46, -r - 0.32), 0.92, 0.64, **BOXES[kind]))
+            ax.text(t, -r, text, ha="center", va="center",
+                    color="black" if kind in ("mask", "padding") else "white")
     longest = max(map(len, views.values()))
     ax.set(xlim=(-0.55, longest - 0.45), ylim=(0.5 - len(views), 0.5), xticks=[])
     ax.set_yticks(range(0, -len(views), -1), list(views))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
-
-
-def _draw_box(ax: Axes, x: float, y: float, text: str, kind: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    look = {"padding": dict(facecolor="none", edgecolor=GREY, linestyle=":"),
-            "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0)}
-    plain = dict(facecolor=COLOURS.get(kind))
-    ax.add_patch(Rectangle((x - 0.46, y - 0.32), 0.92, 0.64, **look.get(kind, plain)))
-    ax.text(x, y, text, ha="center", va="center", color="black" if kind in look else "white")
-
-
-@style()
-def plot_round(shown: str, candidates: Sequence[str], bets: Sequence[float], positive: int,
-               ax: Axes | None = None) -> Axes:
-    """Draw a round of the guessing game: what is shown, the candidates, the bet on each.
-
-    Parameters
-    ----------
-    shown : str
-        What the player sees.
-    candidates : sequence of str
-        What it chooses among, from top to bottom.
-    bets : sequence of float
-        How much it bets on each: numbers of at least 0 that sum to 1.
-    positive : int
-        Which candidate is the right one, from 0.
-    ax : Axes, optional
-        Where to draw; a new figure by default.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many bets as candidates, if they do not sum to 1, or if `positive` is
-        none of the candidates.
-    """
-    bets = np.asarray(bets, dtype=float)
-    if len(bets) != len(candidates) or not 0 <= positive < len(candidates):
-        raise ValueError(f"{len(candidates)} candidates need as many bets, not {len(bets)}, and a "
-                         f"positive among them, not {positive}")
-    if bets.min() < 0 or not np.isclose(bets.sum(), 1, atol=1e-3):
-        raise ValueError(f"bets are at least 0 and sum to 1, not to {bets.sum():.3g}")
-    ax = ax or _new_axes(height=0.4 + 0.38 * len(candidates))
-    middle, left, full = (1 - len(candidates)) / 2, 2.3, 1.3  # left end of bars, length of a 1
-    _draw_card(ax, 0, middle, shown, COLOURS["item"], 1.04)
-    for place, (name, bet) in enumerate(zip(candidates, bets, strict=True)):
-        colour = COLOURS["positive" if place == positive else "negative"]
-        ax.plot([0.52, 0.8], [middle, -place], color=GREY, linewidth=0.8)
-        _draw_card(ax, 1.45, -place, name, colour, 1.3)
-        ax.barh(-place, full * bet, left=left, height=0.6, color=colour)
-        end = full * max(bet, 1 / len(candidates))  # a number never stands on the dashed line
-        ax.text(left + end + 0.06, -place, f"{bet:.2f}", va="center")
-    even = left + full / len(candidates)
-    ax.plot([even, even], [0.5, 0.5 - len(candidates)], color=GREY, linestyle="--", linewidth=1)
-    ax.text(even, 0.55, "even bets", ha="center", va="bottom", color=GREY)
-    ax.set(xlim=(-0.55, left + full + 0.45), ylim=(0.45 - len(candidates), 0.9))
-    ax.axis("off")
-    return ax
-
-
-def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str | None, width: float) -> None:
-    """Draw a box round `x` and `y`, its text in white, or empty, and in at most two lines."""
-    from matplotlib.patches import Rectangle
-
-    look = dict(facecolor=colour) if colour else dict(facecolor="none", edgecolor=GREY)
-    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, **look))
-    lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
-    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white" if colour else "black",
-            fontsize=9, linespacing=1.05)

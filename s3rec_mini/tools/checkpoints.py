@@ -68,15 +68,13 @@ class Checkpoint:
             sum(record["loss"] + record["MRR" if best else "seconds"] for record in measured)
         if different:
             raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
-                             f"differ: choose another checkpoint folder, or delete this one; a "
-                             f"killed run goes on only from a model made after the same "
-                             f"torch.manual_seed")
+                             f"differ: choose another checkpoint folder, or delete this one; after "
+                             f"a kill, make the model anew after the same torch.manual_seed")
         if len(history) > self.epochs:
             raise ValueError(f"{self.path} holds {len(history)} epochs, more than the "
                              f"{self.epochs} asked for: choose another checkpoint folder")
         load_weights(model, weights, self.path)
-        optimizer.load_state_dict({"state": states,
-                                   "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": states})
         return history, best
 
     def _differing(self, saved: dict) -> list[str]:

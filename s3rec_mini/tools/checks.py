@@ -29,8 +29,7 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
             raise ValueError(f"the frame has no column {column!r}, only {list(frame.columns)}: say "
                              "which to read with user=, item= and time=")
         if isinstance(frame[column], pd.DataFrame) or [user, item, time].count(column) > 1:
-            raise ValueError(f"user, item and time need columns of their own, but {column!r} is "
-                             "there, or meant, more than once")
+            raise ValueError(f"column {column!r} is there, or meant, more than once: take others")
         if frame[column].isna().any():
             raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
                              f"such rows out with frame.dropna(subset=[{column!r}])")
@@ -61,8 +60,7 @@ def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:
     kind = pd.api.types.infer_dtype(keys, skipna=False)
     if kind in NO_KEYS:
         raise ValueError(f"column {keys.name!r} holds {kind} keys, such as {keys.iloc[0]}, which "
-                         "may have lost digits or become equal: read them as text, with dtype=str, "
-                         "or make them integers, if they are")
+                         "may have lost digits: read them as text, with dtype=str, or as integers")
     try:
         distinct = sorted(keys.unique().tolist())
     except TypeError as error:
@@ -100,17 +98,12 @@ def checked_sequences(sequences, user_names, num_items) -> tuple[np.ndarray, ...
                              "items to train on, validate and test: leave such users out")
         if array.dtype.kind not in "iu":
             raise ValueError(f"user {user!r} has a sequence of {array.dtype}, not of integers")
-    ends = np.cumsum([len(array) for array in arrays])
+        for place in np.flatnonzero((array < 1) | (array > num_items)):
+            raise ValueError(f"user {user!r} has item id {array[place]} at position {place}, "
+                             f"outside 1..{num_items} (0 pads, {num_items + 1} masks)")
     flat = np.concatenate([array.astype(np.int64) for array in arrays])  # (interactions,)
-    wrong = np.flatnonzero((flat < 1) | (flat > num_items))
-    if len(wrong):
-        row = int(np.searchsorted(ends, wrong[0], side="right"))
-        raise ValueError(
-            f"user {user_names[row]!r} has item id {flat[wrong[0]]} at position "
-            f"{wrong[0] - ends[row] + len(arrays[row])}, outside 1..{num_items} (0 is padding, "
-            f"{num_items + 1} the mask)")
     flat.setflags(write=False)
-    return tuple(np.split(flat, ends[:-1]))
+    return tuple(np.split(flat, np.cumsum([len(array) for array in arrays])[:-1]))
 
 
 def as_ids(name: str, ids, device=None) -> Tensor:
@@ -131,9 +124,8 @@ def checked_ids(model, item_ids, **flags: bool) -> Tensor:
             raise ValueError(f"{name} must be True or False, not {value!r}")
     item_ids = as_ids("item_ids", item_ids, model.device)
     if item_ids.dim() != 2 or not 1 <= item_ids.shape[1] <= model.max_length:
-        raise ValueError(f"item_ids must be (B, L) with 1 <= L <= {model.max_length} "
-                         f"(max_length), not {tuple(item_ids.shape)}: keep the newest items of "
-                         f"longer sequences")
+        raise ValueError(f"item_ids must be (B, L), 1 <= L <= {model.max_length} (max_length), not "
+                         f"{tuple(item_ids.shape)}: keep the newest items of longer sequences")
     if item_ids.device.type != model.device.type:
         raise ValueError(f"item_ids are on {item_ids.device}, the model on {model.device}: "
                          f"use item_ids.to(model.device)")
@@ -144,8 +136,7 @@ def checked_ids(model, item_ids, **flags: bool) -> Tensor:
             raise ValueError(f"item id {low if low < 0 else high} is outside 0…{last}: ids run "
                              f"from 1 to {last - 1}, 0 pads and {last} masks")
         if ((item_ids[:, :-1] != 0) & (item_ids[:, 1:] == 0)).any():
-            raise ValueError("item_ids have padding (0) after an item: pad on the left, so "
-                             "that the newest item stands last")
+            raise ValueError("item_ids have padding (0) after an item: pad on the left")
     return item_ids
 
 
@@ -153,4 +144,5 @@ def check_attributes(data, weights: dict[str, float]) -> None:
     """Raise ValueError if objectives that learn from attributes are asked for where none are."""
     if not data.num_attributes and (weights.get("aap", 0) or weights.get("map", 0)):
         raise ValueError(f"{data.name} has no attributes, which aap and map learn from: give some "
-                         f"with attributes=, or set weights=dict(mip=1.0, sp=0.5)")
+                         f"with attributes=, or both the weight 0 (on the command line, --weight "
+                         f"aap=0 --weight map=0)")

@@ -24,7 +24,6 @@ from .. import training
 from ..encoder import ModelConfig, S3Rec
 from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
-from .experiments import Experiment, Reproduction, read_negatives
 from .files import check_writable, is_checkpoint
 from .negatives import negatives_for
 from .readers import Reading
@@ -36,7 +35,7 @@ from .sources import load_dataset, open_dataset
 from .tables import attribute_report
 from .vocabulary import renumbered
 
-__all__ = ["app", "main", "sparing", "step_flop", "with_settings"]
+__all__ = ["app", "main", "step_flop", "with_settings"]
 
 # With two cores to itself a second thread makes steps of 40 GFLOP and more 1.6 to 2 times as fast,
 # the paper's, of 1 to 20, 1.1 to 1.8 times. Beside other processes, where each thread waits until
@@ -61,21 +60,18 @@ def _option(kind: type, text: str, *names: str, **more):
     return Annotated[kind, typer.Option(*names, help=text, **more)]
 
 
-Name = _argument(str, "Dataset, or a file of who chose what and when: CSV, TSV, Parquet, "
-                      "MovieLens' or RecBole's.")
+Name = _argument(str, "Dataset, or a file of who chose what and when: CSV, Parquet, RecBole's, …")
 Attributes = _option(Path | None, "A second such file: items, and columns of attributes.")
 Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
-Negatives = _option(
-    str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
-Threads = _option(
-    int | None, "Of torch. As many as a step is worth without it, or OMP_NUM_THREADS.", min=1)
+Negatives = _option(str | None, "How many to draw a user, 99 unless said, or NAME_sample.txt.")
+Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or what a step is worth.", min=1)
 
 
 def with_settings(**without: tuple[str, ...]):
-    """Let a command take configs, each made of an option for every field.
+    """Let a command take configs, each made of an option for every field, and spare its files.
 
     Configs are the arguments annotated with one; `without` names, by argument, the fields that are
     no options of this command. A field that has no default is none either; it is set to its least.
@@ -100,6 +96,7 @@ def with_settings(**without: tuple[str, ...]):
             for argument, config in configs.items():
                 own = {name: each for name, (owner, each) in options.items() if owner == argument}
                 given[argument] = _config(config, own, {name: given.pop(name) for name in own})
+            _spare(command.__name__, given)
             return command(**given)
 
         shown = [each.replace(kind=each.KEYWORD_ONLY) for each in taken if each.name not in configs]
@@ -154,28 +151,22 @@ def _value(declared: Field, given):
                          f"not {' '.join(given)}") from None
 
 
-def sparing(command):
-    """Let a command find out first, not after hours, that it may write all that it will write.
+def _spare(command: str, given: dict) -> None:
+    """Find out first, not after hours, that a command may write all that it will write.
 
     It writes over nothing that it reads or another option writes, and over no run that can go on.
     """
-
-    @wraps(command)
-    def call(**given):
-        paths = {name: Path(given[name]) for name in (*READ, *WRITTEN) if given.get(name)}
-        if given.get("checkpoint"):
-            paths["checkpoint"] = given["checkpoint"] / f"{command.__name__}.safetensors"
-        for name in [name for name in paths if name not in READ]:
-            path, others = paths[name], [paths[other] for other in paths if other != name]
-            check_writable(path)
-            # A file in the place of another one's folder is in its way too.
-            if any(Path(os.path.realpath(other)).is_relative_to(os.path.realpath(path))
-                   for other in others) or (name in WRITTEN and is_checkpoint(path)):
-                raise ValueError(f"--{name} would write over {path}, which this command reads, "
-                                 f"another option writes, or a run goes on from: choose another")
-        return command(**given)
-
-    return call
+    paths = {name: Path(given[name]) for name in (*READ, *WRITTEN) if given.get(name)}
+    if given.get("checkpoint"):
+        paths["checkpoint"] = given["checkpoint"] / f"{command}.safetensors"
+    for name in [name for name in paths if name not in READ]:
+        path, others = paths[name], [paths[other] for other in paths if other != name]
+        check_writable(path)
+        # A file in the place of another one's folder is in its way too.
+        if any(Path(os.path.realpath(other)).is_relative_to(os.path.realpath(path))
+               for other in others) or (name in WRITTEN and is_checkpoint(path)):
+            raise ValueError(f"--{name} would write over {path}, which this command reads, another "
+                             f"option writes, or a run goes on from: choose another")
 
 
 # ---- commands
@@ -193,7 +184,6 @@ def data(name: Name, reading: Reading, attributes: Attributes = None):
 
 @app.command()
 @with_settings()
-@sparing
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
              checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
@@ -209,7 +199,6 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, readin
 
 @app.command()
 @with_settings()
-@sparing
 def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
@@ -221,7 +210,7 @@ def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
     _choose_threads(threads, [dataset], model.config, finetuning)
     history = training.finetune(model, dataset, finetuning, checkpoint,
-                                read_negatives(negatives, dataset))
+                                experiments.read_negatives(negatives, dataset))
     model.save(output)
     write_record({"model": asdict(model.config), "finetuning": asdict(finetuning),
                   "history": columns(history)}, results)
@@ -229,17 +218,15 @@ def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
 
 @app.command()
 @with_settings()
-@sparing
 def evaluate(name: Name, weights: Weights, reading: Reading, attributes: Attributes = None,
              split: _option(str, "test or validation.") = "test", negatives: Negatives = None,
-             seed: _option(int, "Of the negatives that are drawn.", min=0) = 0,
-             results: Results = None):
+             seed: _option(int, "Of the negatives.", min=0) = 0, results: Results = None):
     """Rank every user's held-out item among all items and among 99 negatives.
 
     Where somebody has not seen so few, the ranks among all items are printed alone.
     """
     dataset = open_dataset(name, attributes, reading)
-    model, asked = _load(weights, dataset), read_negatives(negatives, dataset)
+    model, asked = _load(weights, dataset), experiments.read_negatives(negatives, dataset)
     dataset.held_out(split)  # there is one
     try:
         drawn = negatives_for(asked, dataset, split, seed)
@@ -272,7 +259,7 @@ def recommend(name: Name, weights: Weights, reading: Reading,
 
 @app.command()
 @with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
-def reproduce(names: _argument(list[str], "Datasets by name."), plan: Reproduction,
+def reproduce(names: _argument(list[str], "Datasets by name."), plan: experiments.Reproduction,
               finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
               threads: Threads = None):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
@@ -286,10 +273,10 @@ def reproduce(names: _argument(list[str], "Datasets by name."), plan: Reproducti
 
 @app.command()
 @with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
-def ablate(name: _argument(str, "Dataset by name."), plan: Experiment, finetuning: FinetuneConfig,
-           pretraining: PretrainConfig, sizes: ModelConfig, threads: Threads = None,
-           variation: _option(list[str] | None, f"Repeatable; all without it: "
-                              f"{', '.join(experiments.VARIATIONS)}.") = None):
+def ablate(name: _argument(str, "Dataset by name."), plan: experiments.Experiment,
+           finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
+           threads: Threads = None, variation: _option(
+               list[str] | None, f"Repeatable; else {', '.join(experiments.VARIATIONS)}.") = None):
     """Pretrain with something left out or changed, finetune, and evaluate on all users.
 
     In data-P, on P % of the users, batches shrink by the same share: an epoch has as many steps.
@@ -301,11 +288,9 @@ def ablate(name: _argument(str, "Dataset by name."), plan: Experiment, finetunin
 
 
 @app.command()
-def collect(folder: _option(Path, "Where runs wrote their results.") = Experiment.folder,
-            into: _option(Path, "Where those are that travel with the package, in a checkout."
-                          ) = Path("s3rec_mini/data/results"),
-            replace: _option(bool, "Let a run take the place of another one of its name.",
-                             "--replace") = False):
+def collect(folder: _option(Path, "Where runs wrote results.") = experiments.Experiment.folder,
+            into: _option(Path, "Where those of a checkout are.") = Path("s3rec_mini/data/results"),
+            replace: _option(bool, "Let a run take another's place.", "--replace") = False):
     """Merge the results of runs into those that travel with the package, the ranks too.
 
     No run is lost: one that is there already is left, and another one of its name is refused.
@@ -333,8 +318,7 @@ def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: S
             return
         flop = max(step_flop(data, sizes, config) for data in datasets for config in configs)
         asked = max(1, min(torch.get_num_threads(), int(flop / FLOP_A_THREAD)))
-        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP; --threads N for "
-                   f"another number", err=True)
+        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP (--threads)", err=True)
     torch.set_num_threads(asked)
 
 
@@ -366,16 +350,11 @@ def main():
         sys.exit(f"s3rec: {_in_options(error)}")
 
 
-IN_OPTIONS = {"set weights=dict(mip=1.0, sp=0.5)": "--weight aap=0 --weight map=0",
-              "leave its column out": "leave it out of --fields"}
 ARGUMENTS = {"attributes", "negatives", *(each.name for config in (
     Reading, ModelConfig, PretrainConfig, FinetuneConfig) for each in fields(config))}
 
 
 def _in_options(message: Exception | Warning) -> str:
     """Tell of options what a message tells of Python's arguments: --min-count for min_count=."""
-    text = str(message)
-    for arguments, options in IN_OPTIONS.items():
-        text = text.replace(arguments, options)
-    found = re.compile(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))")
-    return found.sub(lambda at: f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip(), text)
+    return re.sub(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))", lambda at: (
+        f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip()), str(message))

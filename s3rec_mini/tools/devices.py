@@ -59,8 +59,7 @@ def of_this_process(batch, accelerator: Accelerator):
     count = accelerator.num_processes
     part = batch if count == 1 else batch.shard(accelerator.process_index, count)
     if not len(part):
-        raise ValueError(f"a batch of {len(batch)} sequences cannot be shared by {count} "
-                         f"processes: use fewer")
+        raise ValueError(f"a batch of {len(batch)} sequences cannot be shared by {count} processes")
     return part.to(accelerator.device), count * part.num_terms / batch.num_terms
 
 

@@ -24,7 +24,7 @@ from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
 from .statistics import bootstrap_intervals
 
-__all__ = ["VARIATIONS", "Experiment", "Reproduction", "Run", "ablate", "make", "measure",
+__all__ = ["VARIATIONS", "Experiment", "Reproduction", "ablate", "make", "measure",
            "new_model", "read_negatives", "reproduce"]
 
 # What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
@@ -40,8 +40,7 @@ VARIATIONS: dict[str, dict] = {
     **{f"data-20-{form}": {"share": 0.2, "forms": IN_FORM[form]} for form in ("paper", "infonce")},
     "scratch": {"epochs": 0},
     **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
-       for percent in (20, 40, 60, 80)},
-}
+       for percent in (20, 40, 60, 80)}}
 
 
 # ---- experiments
@@ -52,8 +51,7 @@ class Experiment(Settings):
     """How often an experiment runs, and where it writes."""
 
     seeds: int = setting(3, "How many finetuning seeds: 0, 1, …", least=1)
-    folder: Path = setting(Path("runs/results"),
-                           "Where results go, a JSON file and the ranks of each run.")
+    folder: Path = setting(Path("runs/results"), "Where records and ranks of each run go.")
     runs: Path = setting(Path("runs"), "Where checkpoints go.")
 
 
@@ -61,17 +59,11 @@ class Experiment(Settings):
 class Reproduction(Experiment):
     """What `reproduce` starts from, and what it measures against."""
 
-    pretraining_seeds: int = setting(
-        1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
+    pretraining_seeds: int = setting(1, "Pretraining runs; finetuning seeds take turns.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
-    weights: Path | None = setting(
-        None, "The authors' pretrained checkpoint, finetuned instead of ours.")
-    negatives: Path | None = setting(
-        None, "The authors' NAME_sample.txt, or a folder that may hold one; 99 are drawn for each "
-        "user without it.")
-    smoke: bool = setting(
-        False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
-        "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
+    weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
+    negatives: Path | None = setting(None, "NAME_sample.txt, or its folder; else 99 are drawn.")
+    smoke: bool = setting(False, "200 users, a seed, an epoch, in a new folder smoke of --runs.")
 
 
 def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
@@ -91,11 +83,10 @@ def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: Mo
     for data, seed in product(datasets, range(plan.seeds)):
         how = replace(pretraining, forms=IN_FORM[plan.form], seed=seed % plan.pretraining_seeds)
         for start, origin in _starts(plan, data, how).items():
-            name = f"{start}-{finetuning.loss}-seed{seed}"
-            make(Run({"dataset": data.name, "start": start},
-                     plan.folder / data.name / f"{name}.json", plan.runs / data.name / name, data,
-                     data, _fitted(sizes, data), replace(finetuning, seed=seed),
-                     negatives=_negatives_of(plan.negatives, data.name), **origin))
+            where = Path(data.name, f"{start}-{finetuning.loss}-seed{seed}")
+            make(plan, where, {"dataset": data.name, "start": start}, data, data, sizes,
+                 replace(finetuning, seed=seed),
+                 negatives=_negatives_of(plan.negatives, data.name), **origin)
 
 
 def _in_a_minute(datasets, plan: Reproduction):
@@ -107,13 +98,12 @@ def _in_a_minute(datasets, plan: Reproduction):
 
 
 def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConfig):
-    """Name the two starts of a reproduction, with what a `Run` must know of each."""
+    """Name the two starts of a reproduction, with what `make` must know of each."""
     if plan.weights:
         return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
     form = "" if plan.form == "released" else f"-{plan.form}"
     folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
-    return {"scratch": {},
-            f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
+    return {"scratch": {}, f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
 
 
 def _negatives_of(path: Path | None, name: str) -> Path | None:
@@ -138,106 +128,89 @@ def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experi
     if unknown := sorted(set(variations or ()) - VARIATIONS.keys()):
         raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
     for seed, label in product(range(plan.seeds), variations or VARIATIONS):
-        share, *configs = _varied(VARIATIONS[label], replace(finetuning, seed=seed),
-                                  replace(pretraining, seed=seed))
-        part = _share_of(data, share, seed)
+        change = {"share": 1.0, **VARIATIONS[label]}
+        share = change.pop("share")
+        # Of two shares with one seed the smaller is part of the larger.
+        order = streams.generator("users left out", seed).permutation(data.num_users)
+        part = data if share == 1 else data.subset(np.sort(order[:round(share * data.num_users)]))
+        # Batches shrink with the users, so that an epoch has as many steps.
+        tuned, trained = (replace(config, seed=seed, batch_size=round(share * config.batch_size))
+                          for config in (finetuning, pretraining))
+        trained = None if change.get("epochs") == 0 else replace(trained, **change)
         where = Path(data.name, "ablations", f"{label}-seed{seed}")
-        make(Run({"dataset": data.name, "variation": label, "users": part.num_users},
-                 plan.folder / f"{where}.json", plan.runs / where, data, part, _fitted(sizes, data),
-                 *configs, pretrained=plan.runs / where / f"pretraining-seed{seed}", probes=True))
-
-
-def _varied(change: dict, finetuning: FinetuneConfig, pretraining: PretrainConfig):
-    """Return the share of users and both configs of a variation; without pretraining, None.
-
-    Batches shrink with the users, so that an epoch has as many steps.
-    """
-    share, *configs = change.get("share", 1.0), finetuning, pretraining
-    finetuning, pretraining = (replace(config, batch_size=round(share * config.batch_size))
-                               for config in configs)
-    if change.get("epochs") == 0:
-        return share, finetuning, None
-    changed = {name: value for name, value in change.items() if name != "share"}
-    return share, finetuning, replace(pretraining, **changed)
-
-
-def _share_of(data: SequenceDataset, share: float, seed: int) -> SequenceDataset:
-    """Keep a share of the users: of two shares with one seed the smaller is part of the larger."""
-    order = streams.generator("users left out", seed).permutation(data.num_users)
-    return data if share == 1 else data.subset(np.sort(order[: round(share * data.num_users)]))
+        make(plan, where, {"dataset": data.name, "variation": label, "users": part.num_users}, data,
+             part, sizes, tuned, trained, plan.runs / where / f"pretraining-seed{seed}",
+             probes=True)
 
 
 # ---- one run
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run trains, on what, and where it writes."""
+def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
+         part: SequenceDataset, sizes: ModelConfig, finetuning: FinetuneConfig,
+         pretraining: PretrainConfig | None = None, pretrained: Path | None = None,
+         weights: Path | None = None, negatives: Path | None = None, probes: bool = False) -> None:
+    """Start a model, pretrain and finetune it, measure it and write that down, if not yet done.
 
-    labels: dict  # what its record says first
-    results: Path  # its JSON file; the ranks go beside it
-    checkpoints: Path  # of finetuning, and the model that is measured
-    data: SequenceDataset  # measured on all of its users
-    part: SequenceDataset  # those it trains on
-    sizes: ModelConfig
-    finetuning: FinetuneConfig
-    pretraining: PretrainConfig | None = None
-    pretrained: Path | None = None  # checkpoints of pretraining, which several runs may share
-    weights: Path | None = None  # the authors' checkpoint, at its own sizes
-    negatives: Path | None = None  # the authors' file
-    probes: bool = False  # ask the item embeddings for the attributes
-
-
-def make(run: Run) -> None:
-    """Start a model, pretrain and finetune it, measure it and write that down, if not yet done."""
-    if _is_made(run):
+    Parameters
+    ----------
+    plan, where : Experiment, Path
+        The folders of results and checkpoints, and the name of the run below them.
+    labels : dict
+        What its record says first.
+    data, part : SequenceDataset
+        Measured on all users of the one, trained on those of the other.
+    sizes, finetuning, pretraining : ModelConfig, FinetuneConfig, PretrainConfig
+        Without the last one it is not pretrained.
+    pretrained, weights : Path
+        Checkpoints of pretraining, which several runs may share; the authors' checkpoint, at its
+        own sizes.
+    negatives : Path
+        The authors' file; 99 are drawn without it.
+    probes : bool
+        Ask the item embeddings for the attributes.
+    """
+    results, sizes = plan.folder / f"{where}.json", _fitted(sizes, data)
+    asked = {"pretraining": pretraining, "finetuning": finetuning}
+    if _is_made(results, negatives, asked if weights else asked | {"model": sizes}):
         return
-    model, record = _started(run)
-    probes = {"pretrained": _probe(model, run.data)} if run.probes else {}
-    negatives = read_negatives(run.negatives, run.data)
-    history = finetune(model, run.part, run.finetuning, run.checkpoints, negatives)
-    model = _kept(model, run.checkpoints)  # what is measured is what can be shipped
-    if run.probes:
-        record["probes"] = probes | {"finetuned": _probe(model, run.data)}
-    measured, ranks = measure(model, run.data, "test", negatives)
-    write_ranks(ranks, run.data.num_items, run.results.with_suffix(".npz"))
-    write_record({
-        **run.labels, **record, "model": asdict(model.config),
-        **_stage("finetuning", run.finetuning, history),
-        "negatives": _named(run.negatives), **measured}, run.results)
+    model = (official.load_checkpoint(weights, data) if weights
+             else new_model(part, sizes, (pretraining or finetuning).seed))
+    record = {}
+    if pretraining:
+        history = pretrain(model, part, pretraining, pretrained)
+        _kept(model, pretrained)
+        record = _stage("pretraining", pretraining, history)
+    if probes:
+        record["probes"] = {"pretrained": _probe(model, data)}
+    candidates = read_negatives(negatives, data)
+    history = finetune(model, part, finetuning, plan.runs / where, candidates)
+    model = _kept(model, plan.runs / where)  # what is measured is what can be shipped
+    if probes:
+        record["probes"]["finetuned"] = _probe(model, data)
+    measured, ranks = measure(model, data, "test", candidates)
+    write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
+    record |= {"model": asdict(model.config), **_stage("finetuning", finetuning, history)}
+    write_record({**labels, **record, "negatives": _named(negatives), **measured}, results)
 
 
-def _is_made(run: Run) -> bool:
+def _is_made(results: Path, negatives: Path | None, asked: dict) -> bool:
     """Say whether a run was made already; a file of a run with other settings is an error."""
-    if not run.results.exists():
+    if not results.exists():
         return False
-    saved = read_record(run.results)
-    if saved.get("negatives") != _named(run.negatives):
-        raise ValueError(f"{run.results} holds a run measured with the negatives "
-                         f"{saved.get('negatives')}, not {_named(run.negatives)}: choose another "
-                         f"--folder and --runs, or delete it")
-    asked = {"pretraining": run.pretraining, "finetuning": run.finetuning}
-    for stage, config in (asked if run.weights else asked | {"model": run.sizes}).items():
+    saved, different = read_record(results), []
+    if saved.get("negatives") != _named(negatives):
+        different = [f"went with the negatives {saved.get('negatives')}, not {_named(negatives)}"]
+    for stage, config in asked.items():
         made, wanted = saved.get(stage, {}), asdict(config) if config else {}
-        both = made and wanted
-        for name in type(config).differing(made, wanted) if both else sorted(made | wanted):
-            raise ValueError(f"{run.results} holds a run whose {stage} differs in {name} "
-                             f"({made.get(name)}, not {wanted.get(name)}): choose another "
-                             f"--folder and --runs, or delete it")
-    print(f"{run.results} is there: not run again", file=sys.stderr)
+        names = type(config).differing(made, wanted) if made and wanted else sorted(made | wanted)
+        different += [f"in {stage} differs in {name} ({made.get(name)}, not {wanted.get(name)})"
+                      for name in names]
+    if different:
+        raise ValueError(f"{results} holds a run that {different[0]}: choose another --folder and "
+                         "--runs, or delete it")
+    print(f"{results} is there: not run again", file=sys.stderr)
     return True
-
-
-def _started(run: Run) -> tuple[S3Rec, dict]:
-    """Return the model that is finetuned, and what is recorded of its pretraining."""
-    if run.weights:
-        return official.load_checkpoint(run.weights, run.data), {}
-    model = new_model(run.part, run.sizes, (run.pretraining or run.finetuning).seed)
-    if run.pretraining is None:
-        return model, {}
-    history = pretrain(model, run.part, run.pretraining, run.pretrained)
-    _kept(model, run.pretrained)
-    return model, _stage("pretraining", run.pretraining, history)
 
 
 def new_model(data: SequenceDataset, sizes: ModelConfig, seed: int) -> S3Rec:
@@ -268,9 +241,8 @@ def _named(negatives: Path | None) -> str:
 
 def read_negatives(asked: str | Path | None, data: SequenceDataset):
     """Return the authors' negatives, (num_users, 99), or how many to draw, if no file is asked."""
-    if str(asked or 99).isdecimal():
-        return int(asked or 99)
-    return official.load_negatives(asked, data)
+    drawn = str(asked or 99).isdecimal()
+    return int(asked or 99) if drawn else official.load_negatives(asked, data)
 
 
 def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
@@ -279,13 +251,12 @@ def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
     Both are dicts by protocol, "full" and, if there are negatives, "sampled": metrics and their
     intervals over users, and (num_users,) ranks.
     """
-    protocols = ("full",) if negatives is None else ("full", "sampled")
-    ranks = {protocol: rank_targets(model, data, split, protocol, negatives, seed)
-             for protocol in protocols}
-    return {"split": split} | {
-        protocol: {"metrics": metrics_from_ranks(of_users),
-                   "intervals": bootstrap_intervals(of_users)}
-        for protocol, of_users in ranks.items()}, ranks
+    measured, ranks = {"split": split}, {}
+    for protocol in ("full",) if negatives is None else ("full", "sampled"):
+        ranks[protocol] = rank_targets(model, data, split, protocol, negatives, seed)
+        measured[protocol] = {"metrics": metrics_from_ranks(ranks[protocol]),
+                              "intervals": bootstrap_intervals(ranks[protocol])}
+    return measured, ranks
 
 
 def _stage(name: str, config: Settings, history: list[dict]) -> dict:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 from psutil import pid_exists
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["check_writable", "expected", "is_checkpoint", "load_weights", "read_tensors",
-           "replacing", "write_tensors"]
+__all__ = ["check_writable", "existing", "expected", "is_checkpoint", "load_weights",
+           "read_tensors", "replacing", "write_tensors", "write_whole"]
 
 FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
 
@@ -49,8 +49,13 @@ def replacing(path) -> Iterator[Path]:
         raise OSError(f"cannot write {path} ({error}): check that its folder exists, is writable "
                       f"and has room; the file is as it was") from error
     finally:
-        if unfinished.parent.is_dir():
-            unfinished.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path, content: bytes) -> None:
+    """Let a file hold this, or what it held before."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_tensors(path, tensors: dict[str, Tensor], metadata: dict, dtype=None) -> None:
@@ -64,9 +69,8 @@ def write_tensors(path, tensors: dict[str, Tensor], metadata: dict, dtype=None) 
                for name, value in tensors.items()}
     if not all(value.isfinite().all() for value in tensors.values()):
         raise ValueError(f"cannot write {path}: weights are not finite in {dtype or 'their type'}")
-    with replacing(path) as unfinished:
-        # Bytes, as safetensors' own writer makes files that nobody but their owner can read.
-        unfinished.write_bytes(save(tensors, {"s3rec_mini": json.dumps(metadata)}))
+    # As bytes: safetensors' own writer makes files that nobody but their owner can read.
+    write_whole(path, save(tensors, {"s3rec_mini": json.dumps(metadata)}))
 
 
 def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
@@ -77,28 +81,41 @@ def read_tensors(path) -> tuple[dict[str, Tensor], dict]:
     FileNotFoundError, ValueError
         If there is no such file, or it is corrupt or was not written by this package.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     with expected(f"{path} is not a safetensors file of s3rec_mini, or it is damaged: write it "
                   f"again with S3Rec.save (the authors' .pt files are read by "
-                  f"s3rec_mini.official.load_checkpoint)"), safe_open(path, "pt") as file:
-        metadata = json.loads((file.metadata() or {})["s3rec_mini"])
-        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+                  f"s3rec_mini.official.load_checkpoint)"), safe_open(existing(path), "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118
+
+
+def _metadata(file: safe_open) -> dict:
+    return json.loads((file.metadata() or {})["s3rec_mini"])
+
+
+def existing(path) -> Path:
+    """Return the path of a file that is there; FileNotFoundError if it is not."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return Path(path)
 
 
 @contextmanager
 def expected(complaint: str) -> Iterator[None]:
-    """Let whatever comes of reading a mangled file be a ValueError that begins with `complaint`."""
+    """Let whatever comes of reading a mangled file be a ValueError that begins with `complaint`.
+
+    An OSError stays what it is. Other errors are of a dozen kinds, pickle's and zip's among them.
+    """
     try:
         yield
-    except (SafetensorError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise ValueError(f"{complaint} ({error!r})") from error
 
 
 def is_checkpoint(path) -> bool:
-    """Say whether a file holds a run that can go on."""
-    with suppress(OSError, ValueError):
-        return "run" in read_tensors(path)[1]
+    """Say whether a file holds a run that can go on, by what it says of itself."""
+    with suppress(OSError, ValueError), expected("no run"), safe_open(path, "pt") as file:
+        return "run" in _metadata(file)
     return False
 
 
@@ -124,7 +141,6 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source) -> None:
     if wrong := sorted(n for n in here.keys() | there.keys() if here.get(n) != there.get(n)):
         raise ValueError(f"{source} does not fit the model: {len(wrong)} tensors differ, the first "
                          f"is {wrong[0]}, {there.get(wrong[0], 'missing')} there and "
-                         f"{here.get(wrong[0], 'unknown')} here. Build the model with the sizes "
-                         f"the file was made with")
+                         f"{here.get(wrong[0], 'unknown')} here: make a model of the file's sizes")
     if not any(value.is_meta for value in own.values()):
         model.load_state_dict(tensors)

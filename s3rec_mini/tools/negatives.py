@@ -19,10 +19,7 @@ def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: 
     generator = streams.generator("test negatives", seed)
     negatives = np.empty((len(targets), count), dtype=np.int64)
     for user, (history, target) in enumerate(zip(histories, targets, strict=True)):
-        unseen = np.ones(num_items + 1, dtype=bool)
-        unseen[0] = unseen[target] = False
-        unseen[history] = False
-        unseen = np.flatnonzero(unseen)
+        unseen = np.delete(np.arange(num_items + 1), [0, target, *history])
         if len(unseen) < count:
             name = repr(user_names[user]) if user_names else user
             raise ValueError(f"user {name} has only {len(unseen)} unseen items, {count} negatives "
@@ -58,9 +55,7 @@ def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
             ("the held-out item itself", negatives, negatives == targets[:, None]),
             ("an item of its history", negatives, np.isin(negatives + first[:, None], seen)),
             ("an item twice", ordered, ordered[:, :-1] == ordered[:, 1:])):
-        if wrong.any():
-            user, place = np.argwhere(wrong)[0]
+        for user, place in np.argwhere(wrong):
             raise ValueError(f"the negatives of user {data.user_names[user]!r} hold {what}, "
-                             f"{data.item_names[items[user, place]]!r}: give different items that "
-                             f"the user has not seen, without the positive")
+                             f"{data.item_names[items[user, place]]!r}: give others, all unseen")
     return negatives.astype(np.int64)

@@ -2,35 +2,23 @@
 
 import io
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..encoder import ModelConfig, S3Rec
-from .files import load_weights, replacing
+from .files import existing, expected, load_weights, write_whole
 
 __all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
 
-# Their name of each part, ours on the right; a block's names follow its number.
+# What stands in our names, and what in theirs.
 _PARTS = {
-    "item_embeddings": "item_embedding",
-    "attribute_embeddings": "attribute_embedding",
-    "position_embeddings": "position_embedding",
-    "LayerNorm": "embedding_norm",
-    "aap_norm": "aap_head",
-    "mip_norm": "mip_head",
-    "map_norm": "map_head",
-    "sp_norm": "sp_head",
-}
-_BLOCK_PARTS = {
-    "attention.dense": "attention.output",
-    "attention.LayerNorm": "attention_norm",
-    "intermediate.dense_1": "expand",
-    "intermediate.dense_2": "contract",
-    "intermediate.LayerNorm": "feed_forward_norm",
-}
+    "blocks": "item_encoder.layer", "attention.output": "attention.dense",
+    "attention_norm": "attention.LayerNorm", "expand": "intermediate.dense_1",
+    "contract": "intermediate.dense_2", "feed_forward_norm": "intermediate.LayerNorm",
+    "embedding_norm": "LayerNorm", "_embedding.": "_embeddings.",
+    "aap_head": "aap_norm", "mip_head": "mip_norm", "map_head": "map_norm", "sp_head": "sp_norm"}
 _PROJECTIONS = ("query", "key", "value")  # one matrix in ours, stacked in this order
 
 
@@ -60,21 +48,19 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
         If there is no such file, it is not one of theirs, or not of this dataset.
     """
     theirs = _read(path)
-    try:
-        items, attributes, positions = (len(theirs[f"{part}.weight"]) for part in list(_PARTS)[:3])
+    with expected(f"{path} is not a checkpoint of the authors' S3-Rec"):
+        items, attributes, positions = (len(theirs[f"{table}_embeddings.weight"])
+                                        for table in ("item", "attribute", "position"))
         layers = sum(name.endswith("attention.query.weight") for name in theirs)
         config = ModelConfig(items - 2, attributes - 1, theirs["item_embeddings.weight"].shape[1],
                              layers, num_heads, positions, dropout)
         model = S3Rec(config)
         ours = {name: torch.cat([theirs[piece] for piece in pieces])
                 for name, pieces in _names(model).items()}
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of the authors' S3-Rec ({error})") from None
     if (config.num_items, config.num_attributes) != (dataset.num_items, dataset.num_attributes):
-        raise ValueError(f"{path} was trained on {config.num_items} items and "
-                         f"{config.num_attributes} attributes, {dataset.name} has "
-                         f"{dataset.num_items} and {dataset.num_attributes}: load the dataset that "
-                         f"its name tells")
+        raise ValueError(f"{path} was trained on {items - 2} items and {attributes - 1} "
+                         f"attributes, {dataset.name} has {dataset.num_items} and "
+                         f"{dataset.num_attributes}: load the dataset that its name tells")
     load_weights(model, ours, source=path)
     model.vocabulary = dataset.vocabulary
     return model.eval()
@@ -102,8 +88,7 @@ def export_checkpoint(model: S3Rec, path) -> None:
         theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
     content = io.BytesIO()  # torch.save itself would raise RuntimeError on a full disk
     torch.save(theirs, content)
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(content.getbuffer())
+    write_whole(path, content.getvalue())
 
 
 def load_negatives(path, dataset) -> np.ndarray:
@@ -126,14 +111,9 @@ def load_negatives(path, dataset) -> np.ndarray:
     FileNotFoundError, ValueError
         If there is no such file, or its users or items are not those of the dataset.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of an empty file NumPy only warns
-            rows = np.loadtxt(path, dtype=np.int64, ndmin=2)
-    except (ValueError, UserWarning) as error:
-        raise ValueError(f"{path} is not a table of item ids ({error})") from None
+    with expected(f"{path} is not a table of item ids"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # of an empty file NumPy only warns
+        rows = np.loadtxt(existing(path), dtype=np.int64, ndmin=2)
     users, negatives = rows[:, 0], rows[:, 1:]
     if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):
         raise ValueError(f"the users of {path} are not 1…{dataset.num_users}, in order, as those "
@@ -145,31 +125,23 @@ def load_negatives(path, dataset) -> np.ndarray:
 
 def _names(model: S3Rec) -> dict[str, list[str]]:
     """Map each parameter's name to the authors' name or, for stacked projections, names."""
-    parts = {ours: [theirs] for theirs, ours in _PARTS.items()}
-    for number in range(model.config.num_layers):
-        theirs, ours = f"item_encoder.layer.{number}", f"blocks.{number}"
-        parts |= {f"{ours}.{b}": [f"{theirs}.{a}"] for a, b in _BLOCK_PARTS.items()}
-        parts[f"{ours}.attention.query_key_value"] = [
-            f"{theirs}.attention.{projection}" for projection in _PROJECTIONS
-        ]
     names = {}
-    for parameter in model.state_dict():
-        part, _, kind = parameter.rpartition(".")
-        if part in parts:  # a fifth objective's head is no part of theirs
-            names[parameter] = [f"{theirs}.{kind}" for theirs in parts[part]]
+    for ours in model.state_dict():
+        theirs = ours
+        for part, other in _PARTS.items():
+            theirs = theirs.replace(part, other)
+        if theirs != ours:  # a fifth objective's head is no part of theirs
+            pieces = _PROJECTIONS if "query_key_value" in ours else ("query_key_value",)
+            names[ours] = [theirs.replace("query_key_value", piece) for piece in pieces]
     return names
 
 
 def _read(path) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in a dozen ways, IndexError among them
-        raise ValueError(f"{path} is not a file of plain torch tensors, or it is damaged; it was "
-                         f"not executed ({type(error).__name__})") from None
+    with expected(f"{path} is not a file of plain torch tensors, or it is damaged; it was not "
+                  f"executed"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = io.BytesIO(existing(path).read_bytes())  # of a damaged file torch cannot seek
+        weights = torch.load(content, map_location="cpu", weights_only=True)
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(f"{path} holds no dict of tensors: it is not an S3-Rec checkpoint")
     return weights

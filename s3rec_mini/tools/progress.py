@@ -56,9 +56,9 @@ class Epoch:
         if not math.isfinite(means[-1]) or not finite:
             raise ValueError(f"the loss became {means[-1]} or a weight infinite: lower the learning"
                              f" rate; a checkpoint, if there is one, still holds the epoch before")
-        self.bar.set_postfix({n: f"{v:.4g}" for n, v in zip(self.names, means, strict=True)},
-                             refresh=False)
-        return dict(zip(self.names, means, strict=True))
+        named = dict(zip(self.names, means, strict=True))
+        self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in named.items()}, refresh=False)
+        return named
 
     def record(self, means: dict[str, float], **more) -> dict:
         """Return what a history holds of this epoch, and move the bar on."""

@@ -11,11 +11,11 @@ import io
 import json
 import re
 import warnings
+from array import array
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
 from itertools import count, islice
 from pathlib import Path
 
@@ -29,7 +29,7 @@ __all__ = ["Reading", "read_attributes", "read_interactions"]
 # Names of columns in public files, without signs and capitals, first of all this package's own;
 # names of those that tell items apart; and the columns, by separator or ending and number, of
 # MovieLens' files, which name none and begin with a number.
-LAYOUTS = json.loads((resources.files("s3rec_mini") / "data" / "layouts.json").read_text("utf8"))
+LAYOUTS = json.loads((Path(__file__).parents[1] / "data" / "layouts.json").read_text("utf8"))
 ROLES = ("user", "item", "time")
 SEPARATORS = ("\t", "::", ",", ";", "|", " ")
 TYPE = re.compile(r":(token|float)(_seq)?$")  # with which RecBole's names end
@@ -54,8 +54,7 @@ class Reading(Settings):
     encoding: str | None = setting(None, "Of the text; UTF-8 without it.")
     min_count: int = setting(5, "Interactions that a user or an item needs.", least=3)
     fields: str | None = setting(None, "Attribute columns to take, with ',' between them.")
-    list_separator: str | None = setting(
-        None, "What stands between the values in a cell of attributes; '' if a cell is one value.")
+    list_separator: str | None = setting(None, "Between the values in a cell; '' if it is one.")
     min_items: int = setting(1, "Items that an attribute needs.", least=1)
 
 
@@ -74,21 +73,21 @@ def read_interactions(path, reading: Reading) -> pd.DataFrame:
     ValueError, OSError
         If the file cannot be read, or can be read in two ways. The message names file and line.
     """
-    table = _open(Path(path), reading)
-    given = [getattr(reading, role) for role in ROLES]
-    places = [_place(table, *pair) for pair in zip(ROLES, given, strict=True)]
-    if len(set(places)) < 3 or any(table.names[at].endswith(":float") for at in places[:2]):
+    table, given = _Table(Path(path), reading), {role: getattr(reading, role) for role in ROLES}
+    places = {role: _place(table, role, text) for role, text in given.items()}
+    floats = [table.names[places[role]].endswith(":float") for role in ("user", "item")]
+    if len(set(places.values())) < 3 or any(floats):
         raise ValueError(f"{path}: user=, item= and time= need a column each, and ids no floats, "
                          "which may have lost digits")
-    if all((text or "").isdecimal() for text in given):  # is there a header? Times have digits,
-        numbers = [str(at) for at in range(len(table.first))]  # and pandas numbers its columns
-        header = re.fullmatch("[^0-9]+", table.first[places[2]]) or table.first == numbers
-        table = replace(table, header=bool(header))
-    said = [table.first[at] if table.header else f"column {at + 1}" for at in places]
+    if all((text or "").isdecimal() for text in given.values()):  # is there a header? Times have
+        numbers = [str(at) for at in range(len(table.first))]  # digits; pandas numbers its columns
+        word = re.fullmatch("[^0-9]+", table.first[places["time"]])
+        table.header = bool(word) or table.first == numbers
+    said = [table.first[at] if table.header else f"column {at + 1}" for at in places.values()]
     if said != [LAYOUTS[role][0] for role in ROLES]:
         warnings.warn("{}: users are {}, items {}, times {}".format(path, *said)
                       + "; its first line is no header" * (not table.header), stacklevel=2)
-    frame = table.columns(dict(zip(ROLES, places, strict=True)))
+    frame = table.columns(places)
     times = _times(path, frame["time"].cat.categories, reading.time_format)
     table.refuse(frame["time"], times.isna(), "has the time {text!r}, which cannot be read: say "
                  "how times are written, such as time_format='%d.%m.%Y %H:%M'")
@@ -102,7 +101,7 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     Columns of free text are left out, with a warning, unless `reading.fields` asks for them.
     ValueError and OSError are as in `read_interactions`.
     """
-    table = _open(Path(path), reading)
+    table = _Table(Path(path), reading)
     names = [TYPE.sub("", name) for name in table.names]
     typed = dict(zip(names, table.names, strict=True))
     # What the option says may be a column of the interactions alone.
@@ -197,20 +196,33 @@ def _times(path, texts, time_format: str | None) -> pd.Series:
     return min(day, month, texts.where(numbers), key=lambda times: times.isna().sum())
 
 
-@dataclass(frozen=True)
 class _Table:
-    """A text file, and how its cells stand in it."""
+    """A text file: how its cells stand in it, its first row, and what its columns are called."""
 
-    path: Path
-    raw: bytes  # in UTF-8
-    form: dict  # as the csv module takes it
-    names: list[str] | None = None  # of its columns
-    header: bool = True
+    def __init__(self, path: Path, reading: Reading):
+        text = _text(path, reading.encoding)
+        lines = [*filter(str.strip, islice(io.StringIO(text[:10**6], newline=None), 100))]
+        if not lines or "\0" in text:
+            raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
+        if lines[0][0] in "{[":
+            raise ValueError(f"{path} is JSON, not a table: pandas' read_json, to_csv make it one")
+        separator = _separator(path, lines, reading.separator)
+        mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character
+        self.path, self.raw = path, text.replace(separator, mark).encode()
+        quoted = separator in ",;|" or lines[0].startswith('"')
+        spaced = lines[0].count(separator) == lines[0].count(f"{separator} ") > 0
+        self.form = {"delimiter": mark, "skipinitialspace": spaced, "strict": True,
+                     "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
+        _, self.first = next(self.rows())
+        signs = (separator, path.suffix) if self.first[0].isdecimal() else ()
+        known = [LAYOUTS["headerless"].get(f"{sign}{len(self.first)}") for sign in signs]
+        self.names = next(filter(None, known), self.first)
+        self.header = self.names is self.first
 
     def rows(self):
         """Yield (line, cells); ValueError at a row that is malformed, or longer or shorter."""
         text = io.TextIOWrapper(io.BytesIO(self.raw), "utf-8", newline="")
-        reader, line, width = csv.reader(text, strict=True, **self.form), 1, None
+        reader, line, width = csv.reader(text, **self.form), 1, None
         try:
             for cells in reader:
                 width = width or len(cells)
@@ -223,62 +235,33 @@ class _Table:
         except csv.Error as error:
             raise ValueError(f"{self.path}, line {line}: {error}: is a quote open?") from None
 
-    @property
-    def first(self) -> list[str]:
-        """The first row."""
-        return next(self.rows())[1]
-
     def columns(self, places: dict[str, int]) -> pd.DataFrame:
         """Read some columns, by name, each as a Categorical of its texts."""
-        codes = {name: [] for name in places}
-        texts = {name: defaultdict(count().__next__) for name in places}
-        rows = islice(self.rows(), int(self.header), None)
-        while chunk := [cells for _, cells in islice(rows, 1000)]:
-            cells = list(zip(*chunk, strict=True))
-            for name, at in places.items():  # no step of Python's for a single cell
-                codes[name].append(np.fromiter(map(texts[name].__getitem__, cells[at]), np.int64))
+        texts = {name: defaultdict(count().__next__) for name in places}  # each with its code
+        codes = {name: array("q") for name in places}
+        for _, cells in islice(self.rows(), int(self.header), None):
+            for name, at in places.items():
+                codes[name].append(texts[name][cells[at]])
         if not codes["item"]:
             raise ValueError(f"{self.path} has no rows")
-        frame = pd.DataFrame({name: pd.Categorical.from_codes(np.concatenate(parts), [*texts[name]])
-                              for name, parts in codes.items()})
+        frame = pd.DataFrame({name: pd.Categorical.from_codes(codes[name], [*texts[name]])
+                              for name in places})
         for name in frame.columns.intersection(ROLES):
             self.refuse(frame[name], frame[name].cat.categories == "", "has no {name}")
         return frame
 
     def refuse(self, column: pd.Series, wrong, because: str) -> None:
         """Raise ValueError, naming the line, if some texts of a column are wrong (bool, texts)."""
-        rows = np.flatnonzero(np.asarray(wrong)[column.cat.codes])
-        if len(rows):
-            line, _ = next(islice(self.rows(), int(rows[0]) + self.header, None))
-            because = because.format(text=column.iloc[rows[0]], name=column.name)
+        for row in np.flatnonzero(np.asarray(wrong)[column.cat.codes]):
+            line, _ = next(islice(self.rows(), int(row) + self.header, None))
+            because = because.format(text=column.iloc[row], name=column.name)
             raise ValueError(f"{self.path}, line {line}, {because}")
-
-
-def _open(path: Path, reading: Reading) -> _Table:
-    """Read a file as it is, and find its separator and its columns."""
-    text = _text(path, reading.encoding)
-    lines = [line for line in islice(io.StringIO(text[:10**6], newline=None), 100) if line.strip()]
-    if not lines or "\0" in text:
-        raise ValueError(f"{path} is {'no text, as it holds zero bytes' if lines else 'empty'}")
-    if lines[0][0] in "{[":
-        raise ValueError(f"{path} is JSON, not a table: pandas' read_json and to_csv make it one")
-    separator = _separator(path, lines, reading.separator)
-    quoted = separator in ",;|" or lines[0].startswith('"')
-    mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character
-    table = _Table(path, text.replace(separator, mark).encode(), {
-        "delimiter": mark, "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        "skipinitialspace": lines[0].count(separator) == lines[0].count(f"{separator} ") > 0})
-    first, known = table.first, None
-    for sign in (separator, path.suffix) if first[0].isdecimal() else ():
-        known = known or LAYOUTS["headerless"].get(f"{sign}{len(first)}")
-    return replace(table, names=known or first, header=known is None)
 
 
 def _text(path: Path, given: str | None) -> str:
     """Read a text file in the encoding that is given, or in the one that is found."""
     raw = _unpacked(path)
-    bom = raw[:2] in (b"\xff\xfe", b"\xfe\xff")
-    encoding = given or ("utf-16" if bom else "utf-8")
+    encoding = given or ("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     try:
         text = raw.decode(encoding)
     except (LookupError, UnicodeError) as error:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..evaluation import evaluating, last_states, leave_out
 from .settings import is_a
-from .vocabulary import check_fit, key_of
+from .vocabulary import best_items, check_fit
 
 __all__ = ["PopRec", "recommend"]
 
@@ -55,11 +55,7 @@ def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:
     unseen = int((scores > -torch.inf).sum())
     if not is_a(int, k) or not 1 <= k <= unseen:
         raise ValueError(f"k must lie in 1…{unseen}, the number of unseen items, not {k!r}")
-    best = scores.topk(int(k))
-    found = best.indices.tolist()
-    return pd.DataFrame({"item": [key_of(item, data) for item in found],
-                         "name": [data.item_names[item] for item in found],
-                         "score": best.values.numpy()})
+    return best_items(scores, int(k), data, "score")
 
 
 class PopRec(nn.Module):

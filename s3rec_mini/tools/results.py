@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .files import expected, replacing
+from .files import expected, replacing, write_whole
 
 __all__ = ["collect", "columns", "load_ranks", "load_results", "read_record", "write_ranks",
            "write_record"]
@@ -36,16 +36,13 @@ def columns(history: list[dict]) -> dict[str, list]:
 def write_record(record: dict, path: Path | None) -> None:
     """Write a result with where it comes from as JSON, or print it where there is no path."""
     origin = {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": _commit(),
-              "machine": f"{platform.machine()}, {os.cpu_count()} cores, "
-                         f"{torch.get_num_threads()} threads, Python {platform.python_version()}, "
-                         f"torch {torch.__version__}"}
+              "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} "
+                         f"threads, Python {platform.python_version()}, torch {torch.__version__}"}
     lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in (origin | record).items())
-    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    text = "{\n" + ",\n".join(lines) + "\n}"
     if path is None:
-        print(text, end="")
-        return
-    with replacing(path) as unfinished:
-        unfinished.write_text(text)
+        return print(text)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _commit() -> str:
@@ -128,8 +125,7 @@ def load_ranks(folder: str) -> dict[str, list[dict[str, np.ndarray]]]:
         with np.load(path) as stored:
             ranks[path.stem] = {name: stored[name].astype(np.int64) for name in stored}
     if not ranks:
-        raise ValueError(f"no ranks are kept in {folder!r}: a checkout of the repository has those "
-                         f"of newer runs, an installed package none")
+        raise ValueError(f"no ranks are kept in {folder!r}: a checkout has those of newer runs")
     return _by_kind(ranks)
 
 
@@ -195,8 +191,7 @@ def _read_lines(path: Path) -> dict[tuple[str, str], dict]:
 def _write_lines(records: dict[tuple[str, str], dict], path: Path) -> None:
     keys = sorted(records, key=lambda key: (key[0], *_in_order(key[1])))
     lines = (json.dumps({"folder": key[0], "run": key[1]} | records[key]) for key in keys)
-    with replacing(path) as unfinished:
-        unfinished.write_text("".join(f"{line}\n" for line in lines))
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _by_kind(runs: dict) -> dict[str, list]:

@@ -53,8 +53,8 @@ class Settings:
         declared = [(name, each.type, each) for name, each in inherited.items()]
         declared += [(name, kind, cls.__dict__[name]) for name, kind in cls.__annotations__.items()
                      if isinstance(cls.__dict__.get(name), Field)]
-        cls.__doc__ += "\n\nParameters\n----------\n" + "\n".join(
-            _described(*each) for each in declared)
+        described = "\n".join(_described(*each) for each in declared)
+        cls.__doc__ += f"\n\nParameters\n----------\n{described}"
 
     def __post_init__(self):
         for each in fields(self):
@@ -99,16 +99,14 @@ def checked(declared: Field, value: Any) -> Any:
 
 def default(declared: Field) -> Any:
     """Return the default of a setting, MISSING where there is none."""
-    if declared.default_factory is not MISSING:
-        return declared.default_factory()
-    return declared.default
+    made = declared.default_factory
+    return declared.default if made is MISSING else made()
 
 
 def kinds(annotation) -> tuple[type, ...]:
     """Return the types that an annotation allows: ``(int, NoneType)`` for ``int | None``."""
-    if isinstance(annotation, UnionType):
-        return get_args(annotation)
-    return (get_origin(annotation) or annotation,)
+    one = (get_origin(annotation) or annotation,)
+    return get_args(annotation) if isinstance(annotation, UnionType) else one
 
 
 def is_a(kind: type, value: Any) -> bool:

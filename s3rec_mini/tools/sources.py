@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from .synthetic import dataset_of_ids
 
 __all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
 
-DATA = resources.files("s3rec_mini") / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 # The authors' repository has no licence: its files never ship here, but are downloaded by the
 # reader (as they stand at this commit) or read from a folder.
@@ -29,8 +28,7 @@ _ADDRESS = ("https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/"
             "2a81540ae18615d88ef88227b0c066e5b74781e5/data/")
 _AUTHORS = ("LastFM", "Beauty", "Toys_and_Games", "Sports_and_Outdoors", "Yelp")
 # As sha256sum writes them: `sha256sum -c` checks a folder by the same file.
-_SHA256 = {name: digest for digest, name in map(str.split, (
-    DATA / "authors.sha256").read_text(encoding="utf8").splitlines())}
+_SHA256 = dict(line.split()[::-1] for line in (DATA / "authors.sha256").read_text().splitlines())
 
 
 def load_dataset(name: str, folder: str | os.PathLike | None = None) -> SequenceDataset:
@@ -93,10 +91,9 @@ def _download(file: str) -> Path:
     try:  # pooch writes to a temporary file, and renames it once the sum is right
         return Path(pooch.retrieve(_ADDRESS + file, _SHA256[file], file, cache, progressbar=True))
     except (OSError, ValueError) as error:  # all that requests raises is an OSError
-        raise OSError(
-            f"could not download {_ADDRESS}{file} to {cache}: {error}\nNothing of it was kept. "
-            "Check connection and disk and try again, or get the file by other means and name its "
-            "folder in S3REC_DATA") from error
+        raise OSError(f"could not download {_ADDRESS}{file} to {cache}, and kept nothing: {error}\n"
+                      "Check connection and disk and try again, or get the file by other means and "
+                      "name its folder in S3REC_DATA") from error
 
 
 def open_dataset(name: str, attributes: Path | None = None,
@@ -144,18 +141,16 @@ def movielens_interactions() -> pd.DataFrame:
     pandas.DataFrame
         userId, movieId, rating (stars), timestamp (seconds since 1970), title, year and genres.
     """
-    with (DATA / "movielens-small.csv.gz").open("rb") as stream:
-        frame = pd.read_csv(stream, compression="gzip").dropna(subset=["title"])
+    frame = pd.read_csv(DATA / "movielens-small.csv.gz").dropna(subset=["title"])
     return frame.astype({"year": int}).sort_values(["timestamp", "movieId"], ignore_index=True)
 
 
 def _movielens_small() -> SequenceDataset:
     frame = movielens_interactions()
     films = frame.drop_duplicates("movieId").set_index("movieId")
-    attributes = pd.DataFrame({
-        "genre": films["genres"].where(films["genres"] != "(no genres listed)").str.split("|"),
-        "decade": (films["year"] // 10 * 10).astype(str) + "s",
-    }).explode("genre").reset_index()
+    genres = films["genres"].where(films["genres"] != "(no genres listed)").str.split("|")
+    decades = (films["year"] // 10 * 10).astype(str) + "s"
+    attributes = pd.DataFrame({"genre": genres, "decade": decades}).reset_index()
     data = SequenceDataset.from_interactions(
         frame, "userId", "movieId", attributes=attributes, name="movielens-small")
     titles = (films["title"] + " (" + films["year"].astype(str) + ")").rename(index=str)
@@ -176,9 +171,7 @@ def load_model(name: str) -> S3Rec:
     ValueError
         If no weights of that name ship; the message lists those that do.
     """
-    shipped = sorted(f.name.removesuffix(".safetensors") for f in DATA.iterdir()
-                     if f.name.endswith(".safetensors"))
+    shipped = sorted(path.stem for path in DATA.glob("*.safetensors"))
     if name not in shipped:
         raise ValueError(f"no weights named {name!r} ship with s3rec_mini: there are {shipped}")
-    with resources.as_file(DATA / f"{name}.safetensors") as path:
-        return S3Rec.load(path)
+    return S3Rec.load(DATA / f"{name}.safetensors")

@@ -73,8 +73,7 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
         no such metric.
     """
     if len(ranks) != len(others) or len(ranks) < 2:
-        raise ValueError(f"a comparison takes two or more seeds of each kind, as many of both, not "
-                         f"{len(ranks)} and {len(others)}")
+        raise ValueError(f"give two or more seeds, as many of both: {len(ranks)}, {len(others)}")
     if len({len(users) for users in (*ranks, *others)}) > 1:
         raise ValueError("a comparison takes ranks of the same users in all runs")
     tables = [[per_user_metrics(users) for users in runs] for runs in (ranks, others)]
@@ -82,15 +81,12 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
         raise ValueError(f"metric must be one of {', '.join(tables[0][0])}, not {metric!r}")
     here, there = (np.array([table[metric] for table in runs]) for runs in tables)
     per_user = here - there  # (seeds, users)
-    variances, freedom = [], []
-    for means in (per_user.mean(0), per_user.mean(1)):  # of users, of seeds
-        variances.append(means.var(ddof=1) / len(means))
-        freedom.append(len(means) - 1)
-    total = sum(variances)
+    means = per_user.mean(0), per_user.mean(1)  # of users, of seeds
+    variances = np.array([each.var(ddof=1) / len(each) for each in means])
+    freedom = np.array([len(each) - 1 for each in means])
+    total = variances.sum()
     if not total:  # the same runs twice
         return Difference(0.0, 0.0, 0.0, 0.0)
-    degrees = total**2 / sum(v**2 / n for v, n in zip(variances, freedom, strict=True))
-    quantile = student.ppf(1 - (1 - level) / 2 / comparisons, degrees)
-    users, seeds = np.sqrt(variances)
-    return Difference(float(per_user.mean()), float(quantile * np.sqrt(total)), float(users),
-                      float(seeds))
+    quantile = student.ppf(1 - (1 - level) / 2 / comparisons,
+                           total**2 / (variances**2 / freedom).sum())
+    return Difference(*map(float, (per_user.mean(), quantile * total**0.5, *variances**0.5)))

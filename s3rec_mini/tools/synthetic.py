@@ -12,12 +12,11 @@ __all__ = ["dataset_of_ids", "planted_structure"]
 
 def dataset_of_ids(name: str, sequences, item_attributes: torch.Tensor) -> SequenceDataset:
     """Make a dataset that has no names but "item 17", "attribute 5" and "user 1"."""
-    items, attributes = len(item_attributes) - 2, item_attributes.shape[1] - 1
-    items, attributes, users = (
-        [f"{kind} {number}" for number in range(1, count + 1)] for kind, count in
-        [("item", items), ("attribute", attributes), ("user", len(sequences))])
+    rows, columns = item_attributes.shape
+    items, attributes, users = ([f"{kind} {number}" for number in range(1, end)] for kind, end in (
+        ("item", rows - 1), ("attribute", columns), ("user", len(sequences) + 1)))
     return SequenceDataset(name, sequences, item_attributes, ("[padding]", *items, "[mask]"),
-               ("[padding]", *attributes), users)
+                           ("[padding]", *attributes), users)
 
 
 def planted_structure(num_users=400, num_groups=8, items_per_group=20, attributes_per_group=2,
@@ -66,8 +65,7 @@ def planted_structure(num_users=400, num_groups=8, items_per_group=20, attribute
     sizes = (num_users, num_groups - 1, items_per_group, attributes_per_group, segment_length)
     if min(sizes) < 1 or not 0 <= stay <= 1 or not 3 <= lengths[0] <= lengths[1]:
         raise ValueError("sizes must be 1 or more, groups 2 or more, stay in [0, 1] and lengths in "
-                         f"order from 3 up; users, groups - 1, items and attributes per group and "
-                         f"segment_length are {sizes}, {stay=}, {lengths=}")
+                         f"order from 3 up, not {sizes} (groups - 1), {stay=}, {lengths=}")
     rng = np.random.default_rng(seed)
     ends = rng.integers(lengths[0], lengths[1], size=num_users, endpoint=True)  # (users,)
     shape = (num_users, lengths[1])
@@ -86,14 +84,10 @@ def _planted_information(num_groups: int, stay: float, segment_length: int) -> d
     def h(steps: int) -> float:  # nats; `shrink` is the second eigenvalue of the chain
         shrink = stay - (1 - stay) / (num_groups - 1)
         same = (1 + (num_groups - 1) * shrink**steps) / num_groups
-        rest = 1 - same
-        outcomes = [(same, 1), (rest, num_groups - 1)]  # probability, in how many equal parts
+        outcomes = [(same, 1), (1 - same, num_groups - 1)]  # probability, in how many equal parts
         return -sum(p * math.log(p / parts) for p, parts in outcomes if p > 0)
 
     whole = math.log(num_groups)
-    return {
-        "item_attribute": whole,
-        "item_previous": whole - h(1),
-        "item_neighbours": whole + h(2) - 2 * h(1),
-        "segment_neighbours": whole + h(segment_length + 1) - 2 * h(1),
-    }
+    return {"item_attribute": whole, "item_previous": whole - h(1),
+            "item_neighbours": whole + h(2) - 2 * h(1),
+            "segment_neighbours": whole + h(segment_length + 1) - 2 * h(1)}

@@ -29,11 +29,9 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
     """Bring attributes in any form that `from_interactions` takes to {item key: [name, ...]}."""
     if isinstance(attributes, pd.DataFrame):
         if item not in attributes.columns:
-            raise ValueError(f"the attributes have no column {item!r} that says whose they are, "
-                             f"only {list(attributes.columns)}")
+            raise ValueError(f"attributes have no column {item!r}, only {list(attributes.columns)}")
         if attributes[item].isna().any() or not attributes.columns.is_unique:
-            raise ValueError(f"the attributes need an item in every row of column {item!r}, and "
-                             "columns of different names")
+            raise ValueError("attributes need an item in every row, and columns of several names")
         lists = {key: [] for key in attributes[item]}
         for field in attributes.columns.drop(item):  # by column: a row would mix the types
             names = _names(attributes[field], list_separator)
@@ -47,12 +45,8 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
         # Text is not: list("Drama") has five attributes. Nor is a dict, which would give its keys.
         if not pd.api.types.is_list_like(values) or isinstance(values, Mapping):
             raise ValueError(f"the attributes of item {key!r} must be a list, not {values!r}")
-    return {key: [str(value) for value in values if not _missing(value)]
+    return {key: [str(value) for value in values if pd.isna(value) is not True]
             for key, values in attributes.items()}
-
-
-def _missing(value) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
@@ -74,7 +68,7 @@ def _values(cell, field) -> Iterator[str]:
     if pd.api.types.is_list_like(cell):
         for each in cell:
             yield from _values(each, field)
-    elif not _missing(cell):
+    elif not pd.isna(cell):
         yield str(cell).strip()
 
 
@@ -123,10 +117,10 @@ def attribute_table(lists, all_keys, keys, min_items=1) -> tuple[torch.Tensor, t
     known = set(all_keys)
     unknown = [key for key in lists if key not in known]
     if unknown and len(unknown) == len(lists):
-        raise ValueError(
-            f"none of the {len(unknown):,} items with attributes, e.g. {unknown[:3]}, has "
-            f"interactions. Is it the type? Theirs is {type(unknown[0]).__name__}, the frame's "
-            f"items are of type {type(keys[0]).__name__}, e.g. {keys[:3]}")
+        theirs, ours = type(unknown[0]).__name__, type(keys[0]).__name__
+        raise ValueError(f"none of the {len(unknown):,} items with attributes, e.g. {unknown[:3]}, "
+                         f"has interactions. Is it the type? Theirs is {theirs}, the frame's items "
+                         f"are of type {ours}, e.g. {keys[:3]}")
     if unknown:
         warnings.warn(f"{len(unknown):,} of the {len(lists):,} items with attributes have no "
                       f"interactions, e.g. {unknown[:3]}: they are left out", stacklevel=3)
@@ -138,8 +132,8 @@ def attribute_table(lists, all_keys, keys, min_items=1) -> tuple[torch.Tensor, t
     for field, own in fields.items():
         if len(own) >= 10 and len(own) > 0.75 * sum(own):
             raise ValueError(f"field {field!r} has {len(own):,} values in {sum(own):,} cells, too "
-                             "many to say what items share: leave its column out, cut it into "
-                             "ranges, or keep what several items have with min_items=2")
+                             "many to say what items share: leave its column out (of fields= in "
+                             "files), cut it into ranges, or keep common values with min_items=2")
     if (len(keys) + 2) * (len(names) + 1) > MOST_BYTES:
         raise ValueError(f"a table of {len(keys):,} items and {len(names):,} attributes would not "
                          "fit in memory: leave out rare ones with min_items=")
@@ -160,8 +154,8 @@ def attribute_report(data) -> str:
     for name, items in list(zip(data.attribute_names, counts, strict=True))[1:]:
         field, colon, value = name.partition(": ")
         fields[field if colon else "without a field"].append((-items, value or name))
-    common = {field: ", ".join(f"{value} ({-items:,})" for items, value in sorted(own)[:5])
-              for field, own in fields.items()}
-    lines = [f"{field}: {len(own):,} values, {common[field]}" for field, own in fields.items()]
+    lines = [f"{field}: {len(own):,} values, "
+             + ", ".join(f"{value} ({-items:,})" for items, value in sorted(own)[:5])
+             for field, own in fields.items()]
     bare = int((data.item_attributes[1:-1].sum(1) == 0).sum())
     return "\n".join([*lines, f"{bare:,} of {data.num_items:,} items have no attribute"])

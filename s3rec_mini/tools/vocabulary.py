@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
+from torch import Tensor
 
-__all__ = ["Vocabulary", "check_fit", "find_item", "ids_by_key", "key_of", "renumbered"]
+from .files import expected
+from .settings import is_a
+
+__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered"]
 
 
 class Vocabulary(NamedTuple):
@@ -25,17 +29,14 @@ class Vocabulary(NamedTuple):
         Without one it warns and returns None. ValueError if it is not of a model with this config.
         """
         if saved is None:
-            warnings.warn(f"{path} does not say what its items are called: of data, only their "
-                          f"number of items can be checked. Write the file again with "
-                          f"save(path, data=data)", stacklevel=3)
+            warnings.warn(f"{path} does not say what its items are called, and only their number "
+                          f"is checked: write it again with save(path, data=data)", stacklevel=3)
             return None
-        try:
+        with expected(f"{path} does not name as many items and attributes as it has: it is "
+                      f"damaged, write it again"):
             items, attributes = (tuple(map("".join, names)) for names in saved)
-        except (TypeError, ValueError):
-            items = attributes = ()
-        if (len(items), len(attributes)) != (config.num_items, config.num_attributes):
-            raise ValueError(f"{path} does not name as many items and attributes as it has: it is "
-                             f"damaged, write it again")
+            if (len(items), len(attributes)) != (config.num_items, config.num_attributes):
+                raise ValueError(f"{len(items)} and {len(attributes)}")
         return cls(items, attributes)
 
 
@@ -61,7 +62,7 @@ def ids_by_key(names: tuple[str, ...]) -> dict[str | int, int]:
 def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[str, int],
               source: str) -> int:
     """Look an item up in `ids_by_key`; `dropped` has the counts of those that were left out."""
-    if isinstance(name, (str, int, np.integer)) and not isinstance(name, bool) and name in ids:
+    if (isinstance(name, str) or is_a(int, name)) and name in ids:
         return ids[name]
     if count := dropped.get(str(name)):
         raise ValueError(f"item {name!r} is not in {source}: with {count} interactions it was "
@@ -76,13 +77,13 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
     raise ValueError(f"no item of {source} is called {name!r}: {hint}")
 
 
-def key_of(item: int, data) -> int | str:
-    """Return what `SequenceDataset.item_id` takes for an id: itself, unless integers are keys."""
-    name = data.item_names[item]
-    for key in (item, int(name) if name.isdecimal() else name):
-        if data.ids_by_key.get(key) == item:
-            return key
-    return name
+def best_items(scores: Tensor, k: int, data, called: str) -> pd.DataFrame:
+    """Return the `k` items of the highest `scores` (num_items + 2,): item, name, and the score."""
+    best = scores.topk(k)
+    keys = {item: key for key, item in data.ids_by_key.items()}  # an integer, if it has one
+    names = [data.item_names[item] for item in best.indices]
+    items = [keys.get(item, name) for item, name in zip(best.indices.tolist(), names, strict=True)]
+    return pd.DataFrame({"item": items, "name": names, called: best.values.numpy()})
 
 
 # ---- a model and its data
@@ -94,23 +95,20 @@ def check_fit(model, data, kind: str = "items") -> None:
     Of a model that does not know its vocabulary only their count can be compared.
     """
     config, known = getattr(model, "config", None), getattr(model, "vocabulary", None)
-    names = getattr(data.vocabulary, kind)
-    if known is None:
+    names, own = getattr(data.vocabulary, kind), getattr(known, kind, None)
+    if own is None:
         count = getattr(config, f"num_{kind}", len(names))
         if count != len(names):
             raise ValueError(f"the model has {count} {kind}, {data.name} has {len(names)}: make a "
                              f"model for these data, ModelConfig.for_dataset(data) in Python")
-        return
-    own = getattr(known, kind)
-    if names == own:
-        return
-    there = set(own)
-    if new := [name for name in names if name not in there]:
-        raise ValueError(f"the model does not know {len(new)} of the {len(names)} {kind} of "
-                         f"{data.name}, such as {', '.join(map(repr, new[:3]))}: train a model on "
-                         f"these data, or leave those {kind} out")
-    raise ValueError(f"the model has the {kind} of {data.name} under other numbers, among the "
-                     f"{len(own)} that it knows: renumbered(model, data) finds each by its name")
+    elif names != own:
+        there = set(own)
+        if new := [name for name in names if name not in there]:
+            raise ValueError(f"the model does not know {len(new)} of the {len(names)} {kind} of "
+                             f"{data.name}, such as {', '.join(map(repr, new[:3]))}: train a model "
+                             f"on these data, or leave those {kind} out")
+        raise ValueError(f"the model has the {kind} of {data.name} under other numbers, among the "
+                         f"{len(own)} that it knows: renumbered(model, data) finds each by name")
 
 
 def renumbered(model, data):

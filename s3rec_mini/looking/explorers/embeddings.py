@@ -42,23 +42,6 @@ def explore_embeddings(frames: Mapping[int, np.ndarray], names: Sequence[str],
         If frames, names and labels do not fit one another, a place is not finite, a name is
         unknown, the kinds of labels are too many or the HTML is too heavy.
     """
-    _check(frames, names, labels, shown)
-    numbers = {
-        "epochs": [int(epoch) for epoch in frames], **_on_a_grid(frames),
-        "names": [str(name) for name in names],
-        "item": 0 if shown is None else list(names).index(shown),
-        "labels": {kind: _grouped(kind, each, len(names)) for kind, each in labels.items()},
-    }
-    own = [[each["groups"][each["of"][i]] for each in numbers["labels"].values()]
-           for i in range(len(names))]  # the labels of each item
-    return Explorer(
-        "embeddings", "Map of embeddings",
-        "Move the slider and see the items part. Point at a dot for its name. Find one in the "
-        "list, or click near its dot: a line shows its way since the first epoch.",
-        numbers, _words(numbers, own), _table(numbers, own))
-
-
-def _check(frames, names, labels, shown) -> None:
     if not frames or not labels:
         raise ValueError("a map needs one or more frames, {epoch: (N, 2) places}, and one or more "
                          'sets of labels, {"genre": N labels}')
@@ -70,6 +53,17 @@ def _check(frames, names, labels, shown) -> None:
             raise ValueError(f"the frame of epoch {epoch} holds NaN or an infinite number")
     if shown is not None and shown not in names:
         raise ValueError(f"{shown!r} is none of the {len(names)} names")
+    groups = {kind: _grouped(kind, each, len(names)) for kind, each in labels.items()}
+    numbers = {"epochs": [int(epoch) for epoch in frames], **_on_a_grid(frames),
+               "names": [str(name) for name in names], "labels": groups,
+               "item": 0 if shown is None else list(names).index(shown)}
+    by_kind = ([each["groups"][i] for i in each["of"]] for each in groups.values())
+    own = [*zip(*by_kind, strict=True)]  # the labels of each item
+    return Explorer(
+        "embeddings", "Map of embeddings",
+        "Move the slider and see the items part. Point at a dot for its name. Find one in the "
+        "list, or click near its dot: a line shows its way since the first epoch.",
+        numbers, _words(numbers, own), _table(numbers, own))
 
 
 def _on_a_grid(frames: Mapping[int, np.ndarray]) -> dict:
@@ -99,7 +93,7 @@ def _grouped(kind: str, labels: Sequence[str], count: int) -> dict:
     return {"groups": groups, "of": labels.codes.tolist()}
 
 
-def _words(numbers: dict, own: list[list[str]]) -> str:
+def _words(numbers: dict, own: list[tuple[str, ...]]) -> str:
     """Name the three items nearest to the one singled out, after the last epoch."""
     names, item, points = numbers["names"], numbers["item"], np.array(numbers["frames"][-1])
     # Whole numbers, and a stable order: the script finds the same three.
@@ -109,7 +103,7 @@ def _words(numbers: dict, own: list[list[str]]) -> str:
             f"nearest on the map, among all items, to {'; '.join(near)}.")
 
 
-def _table(numbers: dict, own: list[list[str]]) -> list[list[str]]:
+def _table(numbers: dict, own: list[tuple[str, ...]]) -> list[list[str]]:
     """List the labels and the place of each item after the last epoch."""
     places = np.array(numbers["origin"]) + np.array(numbers["unit"]) * numbers["frames"][-1]
     rows = [[name, *kinds, f"{x:.3f}", f"{y:.3f}"]

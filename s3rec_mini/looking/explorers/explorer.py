@@ -44,8 +44,7 @@ class Explorer:
     def __post_init__(self):
         if (weight := len(self._repr_html_().encode())) > LIMIT:
             raise ValueError(f"this explorer would weigh {weight / 1000:.0f} kB, more than the "
-                             f"{LIMIT // 1000} kB that a page has room for: show fewer users, "
-                             "items, epochs or values")
+                             f"{LIMIT // 1000} kB that a page has room for: show less")
 
     def __repr__(self):
         return f"<Explorer of {self.kind}: a notebook shows it>"
@@ -78,15 +77,13 @@ def _part(name: str) -> str:
 
 def _json(numbers: dict) -> str:
     """Write JSON without "<", so that no title can end the script that holds it."""
-    text = json.dumps(numbers, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
+    return json.dumps(numbers, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _table(heads: Sequence, *rows: Sequence) -> str:
     """Write a table with heads above and, in the first column, beside."""
     above = "".join(f'<th scope="col">{escape(str(head))}</th>' for head in heads)
-    body = "".join(
-        f'<tr><th scope="row">{escape(str(first))}</th>'
-        + "".join(f"<td>{escape(str(cell))}</td>" for cell in others) + "</tr>"
-        for first, *others in rows)
+    body = "".join(f'<tr><th scope="row">{escape(str(first))}</th>'
+                   + "".join(f"<td>{escape(str(cell))}</td>" for cell in others) + "</tr>"
+                   for first, *others in rows)
     return f"<table><thead><tr>{above}</tr></thead><tbody>{body}</tbody></table>"

@@ -44,8 +44,7 @@ def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
     return Explorer(
         "info_nce", "InfoNCE explorer",
         "Two Gaussians with correlation ρ, and K negatives: how much of the true information does "
-        "the estimate reach, and what keeps it below?",
-        numbers,
+        "the estimate reach, and what keeps it below?", numbers,
         f"ρ = {rhos[rho]:g}, K = {negatives[k]}, best critic: the estimate is {best} of the true "
         f"{truth} nat. The ceiling is {ceiling} for any critic, {squeezed} with σ.",
         [["K", "best critic", "critic with σ", "truth", "ceiling log(K + 1)", "ceiling with σ"],

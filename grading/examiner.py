@@ -29,6 +29,7 @@ from .course import by_name
 ANSWER = "application/x-s3rec-answer+json"
 OUTPUT = 20 * 2**20  # bytes that a cell may print
 BUSY = 60  # seconds for what takes no time, but where the machine is busy: it costs no points
+IMPORT = re.compile(r"^(import|from) s3rec_mini", re.MULTILINE)  # where an assignment needs it
 BASE64 = re.compile(r"[A-Za-z0-9+/\n]*=*\n?")
 SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
 STUB = f"""
@@ -61,10 +62,10 @@ class Examine(Execute):
 
     source = Unicode(help="The teacher's notebook, solutions and hidden tests included.").tag(
         config=True)
+    folder = Unicode(help="The temporary folder of the kernel.").tag(config=True)
 
     def __init__(self, **settings):
-        super().__init__(kernel_manager_class=sandbox.kernel_manager(), startup_timeout=BUSY,
-                         iopub_timeout=BUSY, **settings)
+        super().__init__(startup_timeout=BUSY, iopub_timeout=BUSY, **settings)
 
     def preprocess(self, nb, resources, km=None):
         """Run a submission; called by nbgrader."""
@@ -73,6 +74,8 @@ class Examine(Execute):
         self.late = error("TookTooLong", f"this took longer than {self.timeout} seconds")
         self.error_on_timeout = {key: self.late[key] for key in ("ename", "evalue", "traceback")}
         teacher = nbformat.read(self.source, as_version=4)
+        package = any(IMPORT.search(cell.source) for cell in teacher.cells)
+        self.kernel_manager_class = sandbox.kernel_manager(self.folder, package)
         self.answers = answers_of(teacher)
         self.setup = by_name(teacher)["setup"].source
         return super().preprocess(nb, resources, km)

@@ -8,11 +8,14 @@ is undone, and what was written in places that do not count is kept in sight and
 
 import html
 import re
+import secrets
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import nbformat
 import nh3
+from latex2mathml.converter import convert_to_element
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 from nbgrader.utils import is_solution
@@ -22,8 +25,10 @@ from .course import Course, by_name, grade_id
 LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
+FORMULA = 5000  # characters of TeX: more may take minutes, too
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
-TEX = re.compile(r"\\+(?=href|style|class|cssId|require|mmlToken)")  # MathJax lets these run
+MATH = {"display", "mathvariant", "stretchy", "fence", "form", "accent", "columnalign", "width",
+        "linethickness", "minsize", "maxsize", "displaystyle", "scriptlevel", "lspace", "rspace"}
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
 
 
@@ -124,14 +129,54 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
 
     # nbconvert stops at an attachment that is missing.
     text = PICTURE.sub(pasted, re.sub(r"attachment:(?=\S)", "attached/", text))
-    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
+    renderer = Renderer(escape=False, exclude_anchor_links=True)
     try:
         page = MarkdownWithMath(renderer).render(text)
     except Exception:  # text may be anything, and is still to be read
         page = f"<pre>{html.escape(text)}</pre>"
-    safe = TEX.sub("", nh3.clean(page, attribute_filter=passed))
+    safe = nh3.clean(page, attribute_filter=passed)
+    safe = re.sub(f"(<code>)?{renderer.mark}-([0-9]+)(</code>)?", renderer.formula, safe)
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
+
+
+class Renderer(IPythonRenderer):
+    """Makes HTML of Markdown, with marks for the formulas that are put in once it is cleaned."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.formulas, self.mark = [], secrets.token_hex(16)
+
+    def inline_math(self, body, display="inline"):
+        """Mark a place; called by nbconvert, as are the two below."""
+        self.formulas.append(mathml(body, display))
+        return f"<code>{self.mark}-{len(self.formulas) - 1}</code>"
+
+    def block_math(self, body):
+        """Mark a place for a formula of its own line."""
+        return self.inline_math(body, "block")
+
+    def latex_environment(self, name, body):
+        """Mark a place for one that needs no dollars."""
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def formula(self, found) -> str:
+        """Return what belongs at a mark: nothing in an attribute, which shows no formula."""
+        return self.formulas[int(found[2])] if found[1] and found[3] else ""
+
+
+def mathml(tex: str, display: str) -> str:
+    """Return TeX as MathML, or as it is if it is unknown."""
+    try:
+        if len(tex) > FORMULA:
+            raise ValueError("too long")
+        root = convert_to_element(tex.replace("{aligned}", "{align*}"), display=display)
+        for part in root.iter():
+            part.text = html.unescape(part.text or "")
+            part.attrib = {name: part.attrib[name] for name in MATH & part.attrib.keys()}
+        return ElementTree.tostring(root, "unicode")
+    except Exception:  # the text may be anything
+        return f"<code>{html.escape(tex)}</code>"
 
 
 def _foreign(cell):
@@ -154,10 +199,11 @@ def _own(cell):
     """Return a cell of the student's own, code as code and all else as safe HTML."""
     if cell.cell_type == "code":
         return new_code_cell(cell.source)
-    return new_markdown_cell(_page(cell))
+    return new_markdown_cell(page(cell))
 
 
-def _page(cell) -> str:
+def page(cell) -> str:
+    """Return a cell that is no code as safe HTML."""
     if cell.cell_type == "raw":
         return rendered(f"<pre>{html.escape(cell.source)}</pre>", {})
     addresses = {name: f"data:{kind};base64,{''.join(data.split())}"
@@ -213,7 +259,7 @@ def _sources(blank, parts: list, filled: list) -> list[str]:
     if not filled:  # as it was handed out, or emptied, or missing
         return [blank.source if any(part.source.strip() for part in parts) else ""]
     if blank.cell_type == "markdown":
-        return ["\n".join(_page(part) for part in filled)]
+        return ["\n".join(page(part) for part in filled)]
     sources = [part.source for part in filled]
     joined = "\n".join(sources)
     cut = _runs(joined) and not all(_runs(source) for source in sources)

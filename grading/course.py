@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import nbgrader
 from nbgrader.api import Gradebook
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ c.GenerateFeedback.preprocessors = [
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.extra_template_basedirs = {templates!r}
 """
 ROOMS = ("collect", "clean", "grade", "page")  # that a submission passes, and that note something
 
@@ -117,7 +119,9 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
                          f"longer fit what was handed out: build it with that seed, or move the "
                          f"folder away to begin another course")
     kept.write_text(str(seed))
-    (folder / "nbgrader_config.py").write_text(CONFIG.format(folder=str(course.folder)))
+    theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
+    (folder / "nbgrader_config.py").write_text(CONFIG.format(
+        folder=str(course.folder), templates=[str(ROOT / "grading" / "templates"), str(theirs)]))
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         setup = by_name(notebook).get("setup")

@@ -24,7 +24,8 @@ from nbgrader.utils import is_grade, is_solution
 from traitlets import Unicode
 
 from . import sandbox, wire
-from .course import by_name
+from .clean import page
+from .course import by_name, grade_id
 
 ANSWER = "application/x-s3rec-answer+json"
 OUTPUT = 20 * 2**20  # bytes that a cell may print
@@ -83,6 +84,8 @@ class Examine(Execute):
     def preprocess_cell(self, cell, resources, index):
         """Run one cell in the kernel, or, if it is a test, here."""
         if cell.cell_type != "code":
+            if grade_id(cell) and not is_solution(cell):  # a teacher's; the others are clean
+                cell.source = page(cell)
             return cell, resources
         if self.examination is None:
             self._execute(self._stub(), index)

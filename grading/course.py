@@ -30,8 +30,8 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.LimitOutput.max_lines = 200
 c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades", "nbgrader.preprocessors.ClearHiddenTests",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
+    "nbgrader.preprocessors.GetGrades", "grading.examiner.Withhold",
+    "nbgrader.preprocessors.ClearHiddenTests", "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
 ]
 c.HTMLExporter.sanitize_html = True
 c.HTMLExporter.extra_template_basedirs = {templates!r}

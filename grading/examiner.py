@@ -10,6 +10,7 @@ process, and what is patched there stays there.
 
 import ast
 import asyncio
+import builtins
 import json
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import from_dict
 from nbformat.v4 import new_code_cell, new_output
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Unicode
 
@@ -29,6 +30,8 @@ from .course import by_name, grade_id
 
 ANSWER = "application/x-s3rec-answer+json"
 OUTPUT = 20 * 2**20  # bytes that a cell may print
+STORED = 10 * 2**20  # bytes of what a notebook's cells put out that are kept
+HIDDEN = "### BEGIN HIDDEN TESTS"
 BUSY = 60  # seconds for what takes no time, but where the machine is busy: it costs no points
 IMPORT = re.compile(r"^(import|from) s3rec_mini", re.MULTILINE)  # where an assignment needs it
 BASE64 = re.compile(r"[A-Za-z0-9+/\n]*=*\n?")
@@ -70,8 +73,7 @@ class Examine(Execute):
 
     def preprocess(self, nb, resources, km=None):
         """Run a submission; called by nbgrader."""
-        self.dead = False
-        self.examination = None
+        self.dead, self.examination, self.room = False, None, STORED
         self.late = error("TookTooLong", f"this took longer than {self.timeout} seconds")
         self.error_on_timeout = {key: self.late[key] for key in ("ename", "evalue", "traceback")}
         teacher = nbformat.read(self.source, as_version=4)
@@ -94,7 +96,7 @@ class Examine(Execute):
             cell.outputs = self.examination.outputs_of(cell.source)
         else:
             self._execute(cell, index)
-            cell.outputs = [plain(output) for output in cell.outputs]
+        cell.outputs = [self._stored(plain(output)) for output in cell.outputs]
         cell.execution_count = None  # a kernel may send anything for a number
         return cell, resources
 
@@ -112,7 +114,7 @@ class Examine(Execute):
         """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
         self.printed = 0
         if self.dead:
-            cell.outputs = [error("KernelDied", "not run: an earlier cell had ended Python")]
+            cell.outputs = [NOT_RUN]
             return
         try:
             self.execute_cell(cell, index, store_history=False)
@@ -120,10 +122,16 @@ class Examine(Execute):
             cell.outputs = [*cell.outputs[:1], self.late]
         except DeadKernelError:
             self.dead = True
-            cell.outputs = [error("KernelDied",
-                                  "this cell ended Python itself: too much memory, or an exit")]
+            cell.outputs = [ENDED]
         if self.printed > OUTPUT:
             cell.outputs = [*cell.outputs[:1], TOO_MUCH]
+
+    def _stored(self, output):
+        """Return an output if there is room for it; an error is an error, there or not."""
+        if (size := len(json.dumps(output))) > self.room:
+            return NO_ROOM
+        self.room -= size
+        return output
 
     def _stub(self):
         text = Path(wire.__file__).read_text()
@@ -139,6 +147,8 @@ class Examine(Execute):
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]
         failed = [output for output in cell.outputs if output.output_type == "error"]
+        if failed and self.examination.secret:
+            failed = [withheld(failed[-1])]
         raise StudentError(f"{failed[-1].ename}: {failed[-1].evalue}" if failed else
                            "it hid its result")
 
@@ -162,19 +172,25 @@ class Examination:
 
     def __init__(self, setup: str, answers: set[str], ask):
         self.answers, self.ask = answers, ask
+        self.secret = False  # whether the student's code may have seen hidden inputs
         self.space = {"__name__": "examination"}
         exec(compile(setup, "setup", "exec"), self.space)
 
     def outputs_of(self, test: str) -> list:
         """Run a test; return a notebook cell's outputs, none if it passed."""
-        tree = ast.parse(test)
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & self.answers
+        used = {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+        shown, hidden, _ = test.partition(HIDDEN)
         try:
-            space = self.space | {name: self._fetched(name) for name in sorted(used)}
-            exec(compile(tree, "test", "exec"), space)
-        except Exception as wrong:
+            space = self.space | {name: self._fetched(name) for name in sorted(used & self.answers)}
+            exec(compile(shown, "test", "exec"), space)
+            self.secret |= bool(hidden)
+            exec(compile(test[len(shown):], "test", "exec"), space)
+        except (AssertionError, StudentError) as wrong:
             # The message alone: a traceback would show the hidden test.
             return [error(type(wrong).__name__, str(wrong) or "the test failed")]
+        except Exception as wrong:
+            told = error(type(wrong).__name__, str(wrong) or "the test failed")
+            return [withheld(told) if self.secret else told]
         return []
 
     def _fetched(self, name: str):
@@ -243,6 +259,35 @@ def error(name: str, message: str):
 
 
 TOO_MUCH = error("PrintedTooMuch", f"this printed more than {OUTPUT >> 20} MB, and was stopped")
+NO_ROOM = error("PrintedTooMuch", f"left out: the notebook prints more than {STORED >> 20} MB")
+ENDED = error("KernelDied", "this cell ended Python itself: too much memory, or an exit")
+NOT_RUN = error("KernelDied", "not run: an earlier cell had ended Python")
+LATE = re.compile(r"this took longer than [0-9]{1,4} seconds")
+
+
+class Withhold(NbGraderPreprocessor):
+    """Leaves out of a page what a student's code put out once it could know hidden inputs."""
+
+    def preprocess(self, nb, resources):
+        """Change a graded notebook; called by nbgrader."""
+        seen = False
+        for cell in nb.cells:
+            if seen and cell.get("outputs") and not (is_grade(cell) and not is_solution(cell)):
+                failed = [output for output in cell.outputs if output.output_type == "error"]
+                cell.outputs = [withheld(failed[-1]) if failed else new_output("stream", text=(
+                    "Not shown here, since hidden tests had run before: see your own notebook.\n"))]
+            seen |= HIDDEN in cell.source
+        return nb, resources
+
+
+def withheld(output):
+    """Return an error without what a student's code may have written into it."""
+    if output in (TOO_MUCH, NO_ROOM, ENDED, NOT_RUN):
+        return output
+    if LATE.fullmatch(output.evalue):
+        return error("TookTooLong", output.evalue)
+    kind = output.ename if hasattr(builtins, output.ename) else "Exception"
+    return error(kind, "run the cells above in your own notebook, or try other inputs")
 
 
 def plain(output):

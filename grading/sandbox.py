@@ -129,14 +129,14 @@ def _cgroups(process: int) -> list[Path]:
 
 
 def watch(process: int) -> None:
-    """End what a process has started if all of it together uses too much memory."""
+    """End the largest process that another has started, if all use too much memory together."""
+    used = {}
     with suppress(psutil.Error):
-        inside, used = psutil.Process(process).children(recursive=True), 0
-        for one in inside:
+        for one in psutil.Process(process).children(recursive=True):
             with suppress(psutil.Error):
-                used += one.memory_full_info().pss
-        for one in inside if used > MEMORY else ():
-            one.kill()
+                used[one.memory_full_info().pss] = one
+    if sum(used) > MEMORY:
+        used[max(used)].kill()
 
 
 def leave(process: int) -> None:

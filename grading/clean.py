@@ -116,11 +116,16 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
         Of the cell's attachments, the address that holds a picture's data, by the picture's name.
     """
     pictures = {unquote(name): address for name, address in pictures.items()}
+    formulas, mark = [], secrets.token_hex(16)
 
     def pasted(found):  # as Colab does
         name = f"pasted-{len(pictures)}"
         pictures[name] = found[0]
         return f"attached/{name}"
+
+    def marked(tex, display):  # where a formula comes once all else is clean
+        formulas.append(mathml(tex, display))
+        return f"<code>{mark}-{len(formulas) - 1}</code>"
 
     def passed(tag, attribute, value):
         if attribute == "src":
@@ -129,40 +134,21 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
 
     # nbconvert stops at an attachment that is missing.
     text = PICTURE.sub(pasted, re.sub(r"attachment:(?=\S)", "attached/", text))
-    renderer = Renderer(escape=False, exclude_anchor_links=True)
+    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
+    renderer.inline_math = lambda body: marked(body, "inline")
+    renderer.block_math = lambda body: marked(body, "block")
+    renderer.latex_environment = lambda name, body: marked(
+        f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
     try:
         page = MarkdownWithMath(renderer).render(text)
     except Exception:  # text may be anything, and is still to be read
         page = f"<pre>{html.escape(text)}</pre>"
     safe = nh3.clean(page, attribute_filter=passed)
-    safe = re.sub(f"(<code>)?{renderer.mark}-([0-9]+)(</code>)?", renderer.formula, safe)
+    # In an attribute, which shows no formula, a mark has no element.
+    safe = re.sub(f"(<code>)?{mark}-([0-9]+)(</code>)?", lambda found: (
+        formulas[int(found[2])] if found[1] and found[3] else ""), safe)
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
-
-
-class Renderer(IPythonRenderer):
-    """Makes HTML of Markdown, with marks for the formulas that are put in once it is cleaned."""
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.formulas, self.mark = [], secrets.token_hex(16)
-
-    def inline_math(self, body, display="inline"):
-        """Mark a place; called by nbconvert, as are the two below."""
-        self.formulas.append(mathml(body, display))
-        return f"<code>{self.mark}-{len(self.formulas) - 1}</code>"
-
-    def block_math(self, body):
-        """Mark a place for a formula of its own line."""
-        return self.inline_math(body, "block")
-
-    def latex_environment(self, name, body):
-        """Mark a place for one that needs no dollars."""
-        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
-
-    def formula(self, found) -> str:
-        """Return what belongs at a mark: nothing in an attribute, which shows no formula."""
-        return self.formulas[int(found[2])] if found[1] and found[3] else ""
 
 
 def mathml(tex: str, display: str) -> str:

@@ -15,27 +15,7 @@ from nbgrader.api import Gradebook
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "book" / "assignments"
 SEED_LINE = "COURSE_SEED = 2026"  # in the cell "setup" of every notebook
-
-CONFIG = """
-c = get_config()
-c.CourseDirectory.root = {folder!r}
-c.CourseDirectory.course_id = "s3rec"
-c.ClearSolutions.code_stub = {{"python": "# your code here\\nraise NotImplementedError"}}
-c.ClearSolutions.text_stub = "*Your answer here.*"
-c.Autograde.autograde_preprocessors = [
-    "grading.examiner.Examine", "nbgrader.preprocessors.IgnorePattern",
-    "nbconvert.preprocessors.ClearMetadataPreprocessor", "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades", "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
-c.LimitOutput.max_lines = 200
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades", "grading.examiner.Withhold",
-    "nbgrader.preprocessors.ClearHiddenTests", "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
-c.HTMLExporter.sanitize_html = True
-c.HTMLExporter.extra_template_basedirs = {templates!r}
-"""
+CONFIG = ROOT / "grading" / "templates" / "nbgrader_config.txt"
 ROOMS = ("collect", "clean", "grade", "page")  # that a submission passes, and that note something
 
 
@@ -120,8 +100,8 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
                          f"folder away to begin another course")
     kept.write_text(str(seed))
     theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
-    (folder / "nbgrader_config.py").write_text(CONFIG.format(
-        folder=str(course.folder), templates=[str(ROOT / "grading" / "templates"), str(theirs)]))
+    (folder / "nbgrader_config.py").write_text(CONFIG.read_text().format(
+        folder=str(course.folder), templates=[str(CONFIG.parent), str(theirs)]))
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         setup = by_name(notebook).get("setup")

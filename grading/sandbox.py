@@ -23,8 +23,9 @@ from pathlib import Path
 
 import psutil
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import default
+from traitlets import Unicode
 
+SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/fonts")
 MEMORY = 6 * 2**30  # bytes of a submission, and of address space of each of its processes
 FILE = 64 * 2**20  # bytes a file
 SCRATCH = 256 * 2**20  # bytes of the temporary folder, sockets and all
@@ -33,8 +34,7 @@ NOBODY = 65534  # whom the kernel belongs to where the teacher is root
 PACKAGE = Path(importlib.util.find_spec("s3rec_mini").origin).parent
 ABSENT = Path(__file__).with_name("absent.py")  # is the package where students build it
 MOUNTS, USERS, SLAVES = 0x20000, 0x10000000, 0x4000 | 0x80000  # of unshare(2), mount(2)
-PROGRAMS = {"bwrap": "bubblewrap", "choom": "util-linux", "prlimit": "util-linux",
-            "setpriv": "util-linux"}  # and the packages that hold them
+PROGRAMS = ("bwrap", "choom", "prlimit", "setpriv")
 CAPS = {"memory.limit_in_bytes": MEMORY, "memory.memsw.limit_in_bytes": MEMORY,  # of cgroups
         "memory.max": MEMORY, "memory.swap.max": 0}
 
@@ -51,10 +51,8 @@ def command(inside: list[str], shared: Path | None = None, package: bool = True)
     package : bool
         Whether s3rec_mini is there.
     """
-    libraries = ["/usr", "/bin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache",
-                 "/etc/fonts", sys.base_prefix, sys.prefix, *site.getsitepackages(),
-                 str(PACKAGE), str(ABSENT)]
-    libraries = [path for path in libraries if os.path.exists(path)]
+    libraries = [path for path in (*SYSTEM, sys.base_prefix, sys.prefix, *site.getsitepackages(),
+                                   str(PACKAGE), str(ABSENT)) if os.path.exists(path)]
     folders = {str(folder) for path in (*libraries, shared or "/") for folder in Path(path).parents}
     visible = [part for path in sorted(folders) for part in ("--dir", path)]  # for all to enter
     visible += [part for path in libraries for part in ("--ro-bind", path, path)]
@@ -69,21 +67,18 @@ def command(inside: list[str], shared: Path | None = None, package: bool = True)
         *visible, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID",
         "env", "-i", setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
     ] if os.geteuid() == 0 else []
-    return [
-        "env", "-i",  # of the first process inside, which shows it, too
-        choom, "-n", "1000", "--",  # the first to go where the machine's memory runs out
+    return [  # with nothing in the environment of the first process inside, which shows it
+        "env", "-i", choom, "-n", "1000", "--",  # the first to go where the memory runs out
         prlimit, f"--as={MEMORY}", f"--fsize={FILE}", "--core=0", "--", *ordinary,
         bwrap, "--unshare-all", "--unshare-user", *no_more_users(bwrap), "--die-with-parent",
         "--new-session", "--cap-drop", "ALL", "--dev", "/dev", "--proc", "/proc",
         *scratch, "/tmp", *visible, *absent,  # in this order: they may lie below /tmp
-        "--dir", "/tmp/work", "--chdir", "/tmp/work",
         "--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/",
-        "--clearenv", "--setenv", "HOME", "/tmp/work", "--setenv", "OMP_NUM_THREADS", "1",
-        "--setenv", "PYTHONPATH", str(PACKAGE.parent),
-        "--setenv", "PATH", f"{sys.prefix}/bin:/usr/bin:/bin", "--setenv", "TQDM_DISABLE", "1",
+        "--dir", "/tmp/work", "--chdir", "/tmp/work", "--", "env", "-i", "HOME=/tmp/work",
+        f"PYTHONPATH={PACKAGE.parent}", f"PATH={sys.prefix}/bin:/usr/bin:/bin", "TQDM_DISABLE=1",
+        "OMP_NUM_THREADS=1",
         prlimit, f"--nproc={PROCESSES}", "--",  # here it leaves out what else the teacher runs
-        *inside,
-    ]
+        *inside]
 
 
 @functools.cache
@@ -98,14 +93,12 @@ def enter(folder: Path) -> None:
 
     Only they see what is in the folder, and it goes when they do.
     """
-    system, user = ctypes.CDLL(None, use_errno=True), os.geteuid()
-    group, owner = os.getegid(), user or NOBODY
+    system, user, group = ctypes.CDLL(None, use_errno=True), os.geteuid(), os.getegid()
     done = [system.unshare(MOUNTS | (USERS if user else 0))]
-    if user:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
-    size = f"size={SCRATCH},mode=700,uid={owner},gid={group if user else NOBODY}"
+    for file, text in {"setgroups": "deny", "uid_map": f"{user} {user} 1",
+                       "gid_map": f"{group} {group} 1"}.items() if user else ():
+        Path(f"/proc/self/{file}").write_text(text)
+    size = f"size={SCRATCH},mode=700,uid={user or NOBODY},gid={group if user else NOBODY}"
     done += [system.mount(b"none", b"/", None, SLAVES, None),
              system.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, size.encode())]
     if any(done):
@@ -113,9 +106,8 @@ def enter(folder: Path) -> None:
     for cgroup in _cgroups(os.getpid()):
         with suppress(OSError):
             cgroup.mkdir()
-            for file, value in CAPS.items():
-                if (cgroup / file).exists():
-                    (cgroup / file).write_text(str(value))
+            for file in [file for file in CAPS if (cgroup / file).exists()]:  # in this order
+                (cgroup / file).write_text(str(CAPS[file]))
             (cgroup / "cgroup.procs").write_text("0")
 
 
@@ -130,24 +122,23 @@ def _cgroups(process: int) -> list[Path]:
 
 def watch(process: int) -> None:
     """End the largest process that another has started, if all use too much memory together."""
-    used = {}
+    used = []
     with suppress(psutil.Error):
         for one in psutil.Process(process).children(recursive=True):
             with suppress(psutil.Error):
-                used[one.memory_full_info().pss] = one
-    if sum(used) > MEMORY:
-        used[max(used)].kill()
+                used.append((one.memory_full_info().pss, one.pid, one))
+        if sum(size for size, *_ in used) > MEMORY:
+            max(used)[2].kill()
 
 
 def leave(process: int) -> None:
     """Take away the cgroup of a process that is gone, once its sandbox is gone, too."""
     for cgroup in _cgroups(process):
         for _ in range(50):
-            with suppress(OSError):
-                cgroup.rmdir()
-            if not cgroup.exists():
-                break
-            time.sleep(0.1)
+            if cgroup.exists():
+                with suppress(OSError):
+                    cgroup.rmdir()
+                time.sleep(0.1)
 
 
 def left_out() -> bool:
@@ -159,10 +150,9 @@ def check() -> None:
     """Raise OSError, with what to do, if a sandbox is wanted and there can be none here."""
     if left_out():
         return
-    for program, package in PROGRAMS.items():
-        if shutil.which(program) is None:
-            raise OSError(f"{program} is missing, which keeps students' code away from your "
-                          f"files: apt-get install {package}")
+    if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+        raise OSError(f"{', '.join(missing)} is missing, which keeps students' code away from your "
+                      f"files: apt-get install bubblewrap util-linux")
     with tempfile.TemporaryDirectory(prefix="s3rec-") as folder:
         trial = (f"import os; from grading import sandbox as s; s.enter({folder!r}); "
                  f"os.execvp('env', s.command(['python', '-c', 'pass'], {folder!r}))")
@@ -184,10 +174,6 @@ class SandboxedKernelManager(AsyncKernelManager):
     transport = "ipc"
     folder, package = None, True  # as `command` knows them
 
-    @default("connection_file")
-    def _own_file(self) -> str:
-        return str(Path(self.folder) / "kernel.json")
-
     def format_kernel_cmd(self, extra_arguments=None) -> list[str]:
         """Return the kernel's usual command line, wrapped."""
         self.kernel_spec.interrupt_mode = "message"  # a signal would end the sandbox
@@ -199,4 +185,5 @@ class SandboxedKernelManager(AsyncKernelManager):
 def kernel_manager(folder: Path, package: bool) -> type[AsyncKernelManager]:
     """Return what starts the kernels of a submission."""
     return AsyncKernelManager if left_out() else type(
-        "Manager", (SandboxedKernelManager,), {"folder": folder, "package": package})
+        "Manager", (SandboxedKernelManager,), {
+            "folder": folder, "package": package, "connection_file": Unicode(f"{folder}/k.json")})

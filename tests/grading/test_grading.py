@@ -6,12 +6,15 @@ import io
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 import warnings
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -25,13 +28,14 @@ nbformat = pytest.importorskip("nbformat")
 
 from bs4 import BeautifulSoup  # noqa: E402
 from conftest import ROOT, run  # noqa: E402
+from nbconvert.filters.markdown_mistune import markdown2html_mistune  # noqa: E402
 from nbgrader.api import Gradebook  # noqa: E402
 from nbgrader.utils import is_grade  # noqa: E402
 
 from grading import sandbox, wire  # noqa: E402
 from grading.clean import merged  # noqa: E402
 from grading.course import NOTEBOOKS, build, by_name, grade_id, key  # noqa: E402
-from grading.examiner import ANSWER, STUB, Examination, StudentError, answers_of  # noqa: E402
+from grading.examiner import ANSWER, STORED, STUB, Examination, StudentError, answers_of  # noqa: E402
 from grading.planted import (  # noqa: E402
     ATTACKED,
     automatic,
@@ -295,7 +299,12 @@ def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assi
 def test_what_the_grader_could_not_grade_is_noted_too(course, graded):
     course.enrol({"eve"})
     course.write_note("attention", "eve", "not graded: why")
-    assert grade_table(course)[0].loc["eve", "note"] == "attention: not graded: why"
+    with Gradebook(course.gradebook) as gradebook:  # as far as nbgrader comes before it fails
+        gradebook.update_or_create_submission("attention", "eve")
+    frame, totals = grade_table(course)
+    assert frame.loc["eve", "note"] == "attention: not graded: why"
+    assert frame.loc["eve"].drop("note").isna().all()  # no 0 beside it
+    assert "eve" not in totals.index or totals.loc["eve"].isna().all()
 
 
 @pytest.fixture(scope="session")
@@ -356,6 +365,138 @@ def test_the_sandbox_shows_no_other_file_and_lets_nothing_out(course, attacked):
 
     assert "FOUND []" in printed("reads_the_disk")
     assert "DONE []" in printed("writes_outside")
+    assert "GAINED []" in printed("becomes_root_of_its_own_world")
+    assert "FILES []" in printed("reads_the_package")
+    assert "STOPPED" in printed("starts_processes_without_end")
+    (written,) = re.findall(r"WROTE (\d+)", printed("fills_every_folder"))
+    assert int(written) <= sandbox.SCRATCH
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_all_outputs_together_is_small(course, attacked):
+    for name in ("large_outputs", "many_pictures", "prints_without_end"):
+        path = course.notebook("autograded", ATTACKED, name)
+        assert path.stat().st_size < STORED + 2**20
+        assert "PrintedTooMuch" in path.read_text()
+
+
+@pytest.mark.slow
+def test_hidden_inputs_reach_the_teacher_and_no_feedback_page(course, attacked):
+    for name in ("prints_hidden_inputs", "raises_hidden_inputs", "raises_hidden_inputs_later"):
+        seen = course.notebook("autograded", ATTACKED, name).read_text()
+        page = (course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html").read_text()
+        text = BeautifulSoup(page, "html.parser").get_text()
+        assert "SPY [[" in seen and "SPY [[" not in text, name
+        assert not re.search(r"SPY\d", text) and "SPYSPY" not in page, name
+
+
+def test_there_are_forty_hostile_hand_ins_each_named_after_the_harm_it_tries():
+    cases = planted("hostile")
+    assert len({*cases.ATTACKS, *cases.FILES}) >= 40
+    assert len({*cases.RUNS, *cases.LOADS, *cases.LEADS}) >= 20
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser that is offline; or skip what needs one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra site")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def looked_at(browser):
+    """Return what opens a page; say what it ran, and whom it asked for something."""
+    page, seen = browser.new_page(), []
+    page.on("dialog", lambda dialog: (seen.append("ran"), dialog.dismiss()))
+    page.on("request", lambda request: seen.append(request.url))
+    page.route(re.compile("evil"), lambda route: route.abort())
+
+    def look(address, own):
+        seen.clear()
+        page.goto(address)
+        page.wait_for_timeout(100)
+        return page, [what for what in seen if not what.startswith((own, "data:", "blob:"))]
+
+    yield look
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_page_with_what_students_wrote_would_run_and_load_it(looked_at, tmp_path):
+    cases = planted("hostile")
+    found = {}
+    for number, text in enumerate([*cases.RUNS, *cases.LOADS]):
+        path = tmp_path / f"{number}.html"
+        path.write_text(f"<!DOCTYPE html><p>{markdown2html_mistune(text)}</p>")
+        found[text] = bool(looked_at(path.as_uri(), path.as_uri())[1])
+    assert sum(found.values()) >= 20, [text for text, seen in found.items() if not seen]
+
+
+@pytest.mark.slow
+def test_no_feedback_page_of_a_hostile_notebook_runs_or_loads_anything(
+        course, attacked, looked_at):
+    cases, _ = attacked
+    for name in cases.ATTACKS:
+        path = course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html"
+        page, seen = looked_at(path.as_uri(), path.as_uri())
+        assert seen == [] and page.locator("script").count() == 0, name
+        assert page.locator("a:not([href^='#'])[href]").count() == 0, name
+        assert page.locator("math").count() > 10, name
+
+
+@pytest.fixture(scope="session")
+def formgrader(course, tmp_path_factory):
+    """The address of nbgrader's formgrader, started in the course as the guide says."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = (tmp_path_factory.mktemp("formgrader") / "log.txt").open("w")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--port",
+         str(port), "--IdentityProvider.token="], cwd=course.folder, stdout=log, stderr=log,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})
+    address = f"http://localhost:{port}/"
+    for _ in range(600):
+        with contextlib.suppress(OSError), urlopen(f"{address}formgrader") as page:
+            assert page.status == 200
+            break
+        time.sleep(0.1)
+    yield address
+    server.terminate()
+    server.wait()
+    log.close()
+
+
+def scores(course):
+    with Gradebook(course.gradebook) as gradebook:
+        return {(grade.notebook.student.id, grade.name): (grade.score, grade.needs_manual_grade)
+                for submission in gradebook.assignment_submissions(ATTACKED)
+                for notebook in submission.notebooks for grade in notebook.grades}
+
+
+@pytest.mark.slow
+def test_hand_grading_of_hostile_notebooks_runs_loads_and_changes_nothing(
+        course, attacked, looked_at, formgrader):
+    cases, _ = attacked
+    with Gradebook(course.gradebook) as gradebook:
+        pages = {submission.student.id: notebook.id
+                 for submission in gradebook.assignment_submissions(ATTACKED)
+                 for notebook in submission.notebooks}
+    before = scores(course)
+    for name in cases.ATTACKS:
+        page, seen = looked_at(f"{formgrader}formgrader/submissions/{pages[name]}/", formgrader)
+        assert seen == [], name
+        assert page.locator("input.score").count() == 12, name
+        assert page.locator(".rendered_html a[href]").count() == 0, name
+    assert scores(course) == before
+    page.locator("span.name-hidden").click()  # its own scripts still run
+    assert page.locator("a.name-shown").is_visible()
 
 
 @pytest.mark.slow
@@ -363,7 +504,7 @@ def test_feedback_explains_and_holds_neither_hidden_tests_nor_scripts(course, at
     cases, _ = attacked
     pages = {path.parts[-3]: path.read_text()
              for path in (course.folder / "feedback").rglob(f"{ATTACKED}.html")}
-    assert "took longer than 20 seconds" in pages["endless_loop"]
+    assert "took longer than a cell may" in pages["endless_loop"]
     assert "ended Python itself" in pages["exits"]
     assert "printed more than 20 MB" in pages["prints_without_end"]
     for name, page in pages.items():
@@ -409,22 +550,29 @@ def test_code_in_the_sandbox_is_nobody_of_importance_and_cannot_become_more():
     assert outside.split()[0] == str(user)
 
 
-def test_the_one_folder_to_write_to_is_small_in_all_and_leaves_nothing_behind():
-    code = ("import os\n"
-            "written = 0\n"
-            "for name, place in enumerate(['/tmp', os.getcwd(), SHARED, '/dev/shm', '/var']):\n"
-            "    try:\n"
-            "        for number in range(20):\n"
-            "            with open(f'{place}/{name}-{number}', 'wb') as file:\n"
-            "                for _ in range(48): written += file.write(bytes(2**20))\n"
-            "    except OSError: pass\n"
-            "print(written)")
-    with tempfile.TemporaryDirectory() as folder:
-        trial = (f"import os; from grading import sandbox as s; s.enter({folder!r})\n"
-                 f"code = {f'SHARED = {folder!r}; {code}'!r}\n"
-                 f"os.execvp('env', s.command(['python', '-c', code], {folder!r}))")
-        written = run(sys.executable, "-c", trial, cwd=ROOT)
-        assert os.listdir(folder) == []
+def entered(code, folder):
+    """Run Python in the sandbox as a submission's kernel runs; return what it printed."""
+    trial = (f"import os; from grading import sandbox as s; s.enter({str(folder)!r})\n"
+             f"os.execvp('env', s.command(['python', '-c', {code!r}], {str(folder)!r}))")
+    started = subprocess.Popen([sys.executable, "-c", trial], cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE)
+    printed, _ = started.communicate()
+    sandbox.leave(started.pid)
+    assert started.returncode == 0
+    return printed
+
+
+def test_the_one_folder_to_write_to_is_small_in_all_and_leaves_nothing_behind(tmp_path):
+    code = (f"import os; written = 0\n"
+            f"for name, place in enumerate(['/tmp', os.getcwd(), {str(tmp_path)!r}, '/dev/shm']):\n"
+            f"    try:\n"
+            f"        for number in range(20):\n"
+            f"            with open(f'{{place}}/{{name}}-{{number}}', 'wb') as file:\n"
+            f"                for _ in range(48): written += file.write(bytes(2**20))\n"
+            f"    except OSError: pass\n"
+            f"print(written)")
+    written = entered(code, tmp_path)
+    assert os.listdir(tmp_path) == []
     assert 0.9 * sandbox.SCRATCH < int(written) <= sandbox.SCRATCH
 
 

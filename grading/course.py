@@ -71,17 +71,6 @@ class Course:
     def _note(self, assignment: str, student: str, room: str) -> Path:
         return self.folder / "notes" / room / f"{assignment}-{key(student)}.txt"
 
-    def nbgrader(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run a command of nbgrader's in a process of its own."""
-        # It imports this package, and calls alembic, which lies beside this Python.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT), "PATH": path,
-            "JUPYTER_CONFIG_DIR": str(self.folder / "config"), "JUPYTER_PLATFORM_DIRS": "1",
-        }
-        return subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=self.folder,
-                              env=environment, capture_output=True, text=True)
-
 
 def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     """Build the student version of every notebook, with a course's seed, and its gradebook.
@@ -102,6 +91,11 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
     (folder / "nbgrader_config.py").write_text(CONFIG.read_text().format(
         folder=str(course.folder), templates=[str(CONFIG.parent), str(theirs)]))
+    # nbgrader imports this package, and calls alembic, which lies beside this Python.
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTER_CONFIG_DIR": str(course.folder / "config")}
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         setup = by_name(notebook).get("setup")
@@ -111,7 +105,9 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
         source = course.notebook("source", path.stem)
         source.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, source)
-        done = course.nbgrader("generate_assignment", path.stem, "--force")
+        done = subprocess.run([sys.executable, "-m", "nbgrader", "generate_assignment", path.stem,
+                               "--force"], cwd=course.folder, env=environment, text=True,
+                              stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
         if done.returncode:
             raise ValueError(f"nbgrader refuses {path}: {done.stderr}")
     return course

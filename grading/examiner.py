@@ -35,36 +35,18 @@ HIDDEN = "### BEGIN HIDDEN TESTS"
 IMPORT = re.compile(r"^(import|from) s3rec_mini", re.MULTILINE)  # where an assignment needs it
 BASE64 = re.compile(r"[A-Za-z0-9+/\n]*=*\n?")
 SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
-STUB = f"""
-def _examined(name, arguments=None, gradient=None):
-    import torch
+STUB = f"""import types
+_wire = types.ModuleType("_wire")
+exec({Path(wire.__file__).read_text()!r}, _wire.__dict__)
+def _examined(*asked):
     from IPython.display import display
-    space = get_ipython().user_ns
-    if name not in space:
-        answer = {{"missing": True}}
-    elif arguments is None:
-        function = callable(space[name])
-        answer = {{"function": True}} if function else {{"value": _wire.dumps(space[name])}}
-    else:
-        arguments = _wire.loads(arguments, space)
-        if gradient is None:
-            answer = {{"value": _wire.dumps(space[name](*arguments))}}
-        else:
-            wanted = [a.requires_grad_() for a in arguments
-                      if isinstance(a, torch.Tensor) and a.is_floating_point()]
-            result = space[name](*arguments)
-            weights = _wire.loads(gradient, space)
-            slopes = torch.autograd.grad((result * weights).sum(), wanted, allow_unused=True)
-            answer = {{"value": _wire.dumps(list(slopes))}}
-    display({{"{ANSWER}": answer}}, raw=True)
-"""
+    display({{"{ANSWER}": _wire.examined(get_ipython().user_ns, *asked)}}, raw=True)"""
 
 
 class Examine(Execute):
     """nbgrader's `Execute`, with the kernel in a sandbox and the tests outside it."""
 
-    source = Unicode(help="The teacher's notebook, solutions and hidden tests included.").tag(
-        config=True)
+    source = Unicode(help="The teacher's notebook, solutions and all.").tag(config=True)
     folder = Unicode(help="The temporary folder of the kernel.").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
@@ -85,7 +67,7 @@ class Examine(Execute):
                 cell.source = page(cell)
             return cell, resources
         if self.examination is None:
-            self._execute(self._stub(), index)
+            self._execute(new_code_cell(STUB), index)
             self.examination = Examination(self.setup, self.answers, self._ask)
         if is_grade(cell) and not is_solution(cell):
             cell.outputs = self.examination.outputs_of(cell.source)
@@ -127,11 +109,6 @@ class Examine(Execute):
             return NO_ROOM
         self.room -= size
         return output
-
-    def _stub(self):
-        text = Path(wire.__file__).read_text()
-        return new_code_cell(f"import types\n_wire = types.ModuleType('_wire')\n"
-                             f"exec({text!r}, _wire.__dict__)\n{STUB}")
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""

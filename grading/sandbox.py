@@ -94,30 +94,29 @@ def enter(folder: Path) -> None:
     Only they see what is in the folder, and it goes when they do.
     """
     system, user, group = ctypes.CDLL(None, use_errno=True), os.geteuid(), os.getegid()
-    done = [system.unshare(MOUNTS | (USERS if user else 0))]
+    wrong = system.unshare(MOUNTS | (USERS if user else 0))
     for file, text in {"setgroups": "deny", "uid_map": f"{user} {user} 1",
                        "gid_map": f"{group} {group} 1"}.items() if user else ():
         Path(f"/proc/self/{file}").write_text(text)
     size = f"size={SCRATCH},mode=700,uid={user or NOBODY},gid={group if user else NOBODY}"
-    done += [system.mount(b"none", b"/", None, SLAVES, None),
-             system.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, size.encode())]
-    if any(done):
+    wrong = wrong or system.mount(b"none", b"/", None, SLAVES, None)
+    if wrong or system.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, size.encode()):
         raise OSError(f"no temporary folder: {os.strerror(ctypes.get_errno())}")
-    for cgroup in _cgroups(os.getpid()):
-        with suppress(OSError):
-            cgroup.mkdir()
-            for file in [file for file in CAPS if (cgroup / file).exists()]:  # in this order
-                (cgroup / file).write_text(str(CAPS[file]))
-            (cgroup / "cgroup.procs").write_text("0")
+    with suppress(OSError):
+        cgroup = _cgroup(os.getpid())
+        cgroup.mkdir()
+        for file in [file for file in CAPS if (cgroup / file).exists()]:  # in this order
+            (cgroup / file).write_text(str(CAPS[file]))
+        (cgroup / "cgroup.procs").write_text("0")
 
 
-def _cgroups(process: int) -> list[Path]:
-    """Return where a process's own cgroup may be made: beside this one's, or below it (v1)."""
+def _cgroup(process: int) -> Path:
+    """Return where a process's own cgroup may be made: below this one's (v1), or beside it."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     places = {kinds: place for _, kinds, place in (line.split(":", 2) for line in lines)}
     if "memory" in places:
-        return [Path(f"/sys/fs/cgroup/memory{places['memory']}/s3rec-{process}")]
-    return [Path(f"/sys/fs/cgroup{places['']}").parent / f"s3rec-{process}"] if "" in places else []
+        return Path(f"/sys/fs/cgroup/memory{places['memory']}/s3rec-{process}")
+    return Path(f"/sys/fs/cgroup{places.get('', '')}").parent / f"s3rec-{process}"
 
 
 def watch(process: int) -> None:
@@ -133,12 +132,12 @@ def watch(process: int) -> None:
 
 def leave(process: int) -> None:
     """Take away the cgroup of a process that is gone, once its sandbox is gone, too."""
-    for cgroup in _cgroups(process):
-        for _ in range(50):
-            if cgroup.exists():
-                with suppress(OSError):
-                    cgroup.rmdir()
-                time.sleep(0.1)
+    cgroup = _cgroup(process)
+    for _ in range(50):
+        if cgroup.exists():
+            with suppress(OSError):
+                cgroup.rmdir()
+            time.sleep(0.1)
 
 
 def left_out() -> bool:
@@ -161,11 +160,10 @@ def check() -> None:
         *_, why = tried.communicate()[1].strip().split("\n")
         leave(tried.pid)
     if tried.returncode:
-        raise OSError(
-            f"the sandbox does not start here ({why}). On Ubuntu 24.04 allow it by sudo sysctl -w "
-            f"kernel.apparmor_restrict_unprivileged_userns=0. Most containers refuse it, rightly: "
-            f"grade on the machine itself or in a virtual one. Or say UNSANDBOXED=1 if every "
-            f"submission may do to this machine what you may")
+        raise OSError(f"the sandbox does not start here ({why}). On Ubuntu 24.04 allow it by sudo "
+                      f"sysctl -w kernel.apparmor_restrict_unprivileged_userns=0. If a container "
+                      f"refuses, grade on the machine itself or in a virtual one. Or say "
+                      f"UNSANDBOXED=1 if a submission may do to this machine what you may")
 
 
 class SandboxedKernelManager(AsyncKernelManager):
@@ -178,12 +176,11 @@ class SandboxedKernelManager(AsyncKernelManager):
         """Return the kernel's usual command line, wrapped."""
         self.kernel_spec.interrupt_mode = "message"  # a signal would end the sandbox
         if os.geteuid() == 0:
-            os.chown(self.connection_file, NOBODY, NOBODY)
+            os.chown(self.connection_file, NOBODY, NOBODY, follow_symlinks=False)
         return command(super().format_kernel_cmd(extra_arguments), self.folder, self.package)
 
 
 def kernel_manager(folder: Path, package: bool) -> type[AsyncKernelManager]:
     """Return what starts the kernels of a submission."""
-    return AsyncKernelManager if left_out() else type(
-        "Manager", (SandboxedKernelManager,), {
-            "folder": folder, "package": package, "connection_file": Unicode(f"{folder}/k.json")})
+    settings = dict(folder=folder, package=package, connection_file=Unicode(f"{folder}/k.json"))
+    return AsyncKernelManager if left_out() else type("_", (SandboxedKernelManager,), settings)

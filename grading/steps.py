@@ -61,6 +61,11 @@ def grade(folder: str, course: Course, one: HandIn, cell_seconds: int) -> None:
     AutogradeApp.launch_instance(
         [one.assignment, "--student", key(one.student), "--force", f"--Examine.source={source}",
          f"--Examine.folder={folder}", f"--Examine.timeout={cell_seconds}"])
+    graded = nbformat.read(course.notebook("autograded", one.assignment, one.student), as_version=4)
+    shown = str([cell.get("outputs") for cell in graded.cells])
+    note = "; ".join([note] * bool(note) + [f"{kind}, see its page" for kind in (
+        "KernelDied", "TookTooLong", "PrintedTooMuch") if kind in shown])
+    course.write_note(one.assignment, one.student, note, "clean")
 
 
 def page(_: str, course: Course, one: HandIn) -> None:
@@ -75,8 +80,7 @@ def page(_: str, course: Course, one: HandIn) -> None:
 def _logged(log: Path, folder: str, step, course: Course, *arguments) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (sandbox.MEMORY, sandbox.MEMORY))  # a kernel may send
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(output, stream)
+    os.dup2(output, 1), os.dup2(output, 2)
     os.chdir(course.folder)
     if not sandbox.left_out():
         sandbox.enter(folder)

@@ -103,14 +103,14 @@ def enter(folder: Path) -> None:
     if wrong or system.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, size.encode()):
         raise OSError(f"no temporary folder: {os.strerror(ctypes.get_errno())}")
     with suppress(OSError):
-        cgroup = _cgroup(os.getpid())
+        cgroup = cgroup_of(os.getpid())
         cgroup.mkdir()
         for file in [file for file in CAPS if (cgroup / file).exists()]:  # in this order
             (cgroup / file).write_text(str(CAPS[file]))
         (cgroup / "cgroup.procs").write_text("0")
 
 
-def _cgroup(process: int) -> Path:
+def cgroup_of(process: int) -> Path:
     """Return where a process's own cgroup may be made: below this one's (v1), or beside it."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     places = {kinds: place for _, kinds, place in (line.split(":", 2) for line in lines)}
@@ -132,7 +132,7 @@ def watch(process: int) -> None:
 
 def leave(process: int) -> None:
     """Take away the cgroup of a process that is gone, once its sandbox is gone, too."""
-    cgroup = _cgroup(process)
+    cgroup = cgroup_of(process)
     for _ in range(50):
         if cgroup.exists():
             with suppress(OSError):

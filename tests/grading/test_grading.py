@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -545,16 +546,16 @@ def test_code_in_the_sandbox_is_nobody_of_importance_and_cannot_become_more():
     assert outside.split()[0] == str(user)
 
 
-def entered(code, folder):
-    """Run Python in the sandbox as a submission's kernel runs; return what it printed."""
-    trial = (f"import os; from grading import sandbox as s; s.enter({str(folder)!r})\n"
+def entered(code, folder, before=""):
+    """Run Python in the sandbox as a submission's kernel runs; return its status and output."""
+    trial = (f"import os; from grading import sandbox as s; {before}\n"
+             f"s.enter({str(folder)!r})\n"
              f"os.execvp('env', s.command(['python', '-c', {code!r}], {str(folder)!r}))")
     started = subprocess.Popen([sys.executable, "-c", trial], cwd=ROOT, text=True,
                                stdout=subprocess.PIPE)
     printed, _ = started.communicate()
     sandbox.leave(started.pid)
-    assert started.returncode == 0
-    return printed
+    return started.returncode, printed
 
 
 def test_the_one_folder_to_write_to_is_small_in_all_and_leaves_nothing_behind(tmp_path):
@@ -566,9 +567,40 @@ def test_the_one_folder_to_write_to_is_small_in_all_and_leaves_nothing_behind(tm
             f"                for _ in range(48): written += file.write(bytes(2**20))\n"
             f"    except OSError: pass\n"
             f"print(written)")
-    written = entered(code, tmp_path)
-    assert os.listdir(tmp_path) == []
+    status, written = entered(code, tmp_path)
+    assert status == 0 and os.listdir(tmp_path) == []
     assert 0.9 * sandbox.SCRATCH < int(written) <= sandbox.SCRATCH
+
+
+def test_a_cgroup_limits_the_memory_of_all_processes_together(tmp_path):
+    if not os.access(sandbox.cgroup_of(1).parent, os.W_OK):
+        pytest.skip("here nobody may make a cgroup")
+    code = ("import mmap, os\n"
+            "kept = [mmap.mmap(-1, 100 * 2**20) for _ in range(6)]  # no process's own\n"
+            "for shared in kept:\n"
+            "    if not os.fork():\n"
+            "        for _ in range(100): shared.write(bytes(2**20))\n"
+            "        os._exit(0)\n"
+            "    os.wait()\n")
+    assert entered(code, tmp_path)[0] == 0
+    limit = "s.CAPS = dict.fromkeys(s.CAPS, 300 * 2**20)"
+    assert entered(code, tmp_path, limit)[0] == 128 + signal.SIGKILL
+
+
+def test_where_no_cgroup_limits_memory_a_watch_ends_the_largest_process(monkeypatch):
+    large = "kept = bytearray(200 * 2**20); print('large', flush=True); input()"
+    parent = ("import subprocess, sys\n"
+              "small = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)\n"
+              f"print(subprocess.Popen([sys.executable, '-c', {large!r}], stdin=-1).wait())\n"
+              "print(small.poll()); small.kill()")
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
+                          text=True) as started:
+        assert started.stdout.readline() == "large\n"
+        sandbox.watch(started.pid)  # of 6 GiB it is a small part
+        monkeypatch.setattr(sandbox, "MEMORY", 150 * 2**20)
+        sandbox.watch(started.pid)
+        ended, others = started.communicate(timeout=60)[0].split()
+    assert (ended, others) == ("-9", "None")
 
 
 @pytest.mark.slow

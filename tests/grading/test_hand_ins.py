@@ -22,8 +22,8 @@ from nbformat.v4 import (  # noqa: E402
     new_raw_cell,
 )
 
-from grading import steps  # noqa: E402
-from grading.__main__ import _each  # noqa: E402
+from grading import sandbox, steps  # noqa: E402
+from grading.__main__ import _each, grade  # noqa: E402
 from grading.clean import MATH, cleaned, rendered  # noqa: E402
 from grading.collect import HandIn, hand_ins, reasons  # noqa: E402
 from grading.course import Course, by_name, grade_id, key, name_of  # noqa: E402
@@ -410,6 +410,20 @@ def test_where_a_column_of_canvas_may_be_meant_or_several_are_the_teacher_is_ask
         canvas_columns(roster(*columns), ["attention"], ["attention=Attentive"])
     with pytest.raises(ValueError, match="wants ASSIGNMENT=COLUMN"):
         canvas_columns(roster(*columns), ["attention"], ["Attention (1)"])
+
+
+def test_canvas_is_asked_before_grading_for_what_was_graded_before_too(
+        course, tmp_path, monkeypatch):
+    (tmp_path / "submitted" / "ada").mkdir(parents=True)
+    (tmp_path / "submitted" / "ada" / "mutual_information.ipynb").touch()
+    earlier = course.notebook("submitted", "attention", "ada")
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    roster("Week 2: Attention (1)").to_csv(tmp_path / "roster.csv")
+    monkeypatch.setattr(sandbox, "check", lambda: None)
+    monkeypatch.setattr(Course, "enrol", lambda *_: pytest.fail("this comes after the question"))
+    with pytest.raises(ValueError, match="the column of attention"):
+        grade(tmp_path / "submitted", tmp_path / "roster.csv", [], course.folder)
 
 
 def test_there_are_tables_where_nothing_could_be_graded():

@@ -203,7 +203,7 @@ def mutual_information(counts):
     "memory_bomb": (below("mutual-information", """
 kept = []
 while True:
-    kept.append(bytearray(10**8))
+    kept.append(np.empty(10**8, np.uint8))
 """), Q5),  # what is kept is missing there
     "exits": (below("in-batch-info-nce", "import os\nos._exit(0)"), Q3 | Q4 | Q5),
     "prints_without_end": (below("best-critic", "while True:\n    print('x' * 100000)"), set()),

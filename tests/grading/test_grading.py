@@ -437,7 +437,7 @@ def test_a_page_with_what_students_wrote_would_run_and_load_it(looked_at, tmp_pa
 
 @pytest.mark.slow
 def test_no_feedback_page_of_a_hostile_notebook_runs_or_loads_anything(
-        course, attacked, looked_at):
+        course, attacked, looked_at, tmp_path):
     cases, _ = attacked
     for name in cases.ATTACKS:
         path = course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html"
@@ -445,6 +445,11 @@ def test_no_feedback_page_of_a_hostile_notebook_runs_or_loads_anything(
         assert seen == [] and page.locator("script").count() == 0, name
         assert page.locator("a:not([href^='#'])[href]").count() == 0, name
         assert page.locator("math").count() > 10, name
+
+    missed = tmp_path / "missed.html"  # by the cleaning: the page's policy would let nothing run
+    missed.write_text(path.read_text().replace("<body>", f"<body>{''.join(cases.RUNS)}"))
+    page, seen = looked_at(missed.as_uri(), missed.as_uri())
+    assert page.locator("details").count() == 1 and "ran" not in seen
 
 
 @pytest.fixture(scope="session")
@@ -493,6 +498,14 @@ def test_hand_grading_of_hostile_notebooks_runs_loads_and_changes_nothing(
     assert scores(course) == before
     page.locator("span.name-hidden").click()  # its own scripts still run
     assert page.locator("a.name-shown").is_visible()
+
+    # Even if the cleaning had missed all of it, the page's policy would let nothing run.
+    missed = "".join(cases.RUNS)
+    page.route(re.compile("/submissions/"), lambda route: route.fulfill(
+        response=(page := route.fetch()), body=page.text().replace("<body>", f"<body>{missed}")))
+    page, seen = looked_at(page.url, formgrader)
+    assert page.locator("details").count() == 1 and "ran" not in seen
+    assert scores(course) == before
 
 
 @pytest.mark.slow

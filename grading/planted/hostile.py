@@ -309,7 +309,7 @@ print(seen)
 from IPython.display import display
 display({"image/png": "SPY" * 40, "text/plain": str(seen)}, raw=True)
 raise type(f"SPY{len(seen)}", (ValueError,), {})(str(seen))
-"""), Q4 | Q5),
+"""), set()),
     "raises_hidden_inputs": (below("info-nce", """
 def info_nce(scores, temperature=TEMPERATURE):
     raise type(f"SPY{scores.shape[0]}", (ValueError,), {})(f"SPY {scores.tolist()}")

@@ -150,8 +150,8 @@ def check() -> None:
     if left_out():
         return
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
-        raise OSError(f"{', '.join(missing)} is missing, which keeps students' code away from your "
-                      f"files: apt-get install bubblewrap util-linux")
+        raise OSError(f"what keeps students' code away from your files is missing here, "
+                      f"{', '.join(missing)}: apt-get install bubblewrap util-linux")
     with tempfile.TemporaryDirectory(prefix="s3rec-") as folder:
         trial = (f"import os; from grading import sandbox as s; s.enter({folder!r}); "
                  f"os.execvp('env', s.command(['python', '-c', 'pass'], {folder!r}))")

@@ -129,7 +129,7 @@ def test_there_is_no_sandbox_only_where_the_teacher_wants_none(monkeypatch):
     monkeypatch.setenv("PATH", "")  # so that there can be none
     monkeypatch.setenv("UNSANDBOXED", "0")
     assert issubclass(sandbox.kernel_manager("", True), sandbox.SandboxedKernelManager)
-    with pytest.raises(OSError, match="missing here, bwrap, .*apt-get install bubblewrap"):
+    with pytest.raises(OSError, match=r"missing here, bwrap, .*apt-get install bubblewrap"):
         sandbox.check()
     monkeypatch.setenv("UNSANDBOXED", "1")
     assert not issubclass(sandbox.kernel_manager("", True), sandbox.SandboxedKernelManager)
@@ -504,7 +504,7 @@ def test_hand_grading_of_hostile_notebooks_runs_loads_and_changes_nothing(
 
     # Even if the cleaning had missed all of it, the page's policy would let nothing run.
     missed = "".join(cases.RUNS)
-    page.route(re.compile("/submissions/"), lambda route: route.fulfill(
+    page.route(re.compile("/submissions/"), lambda route: route.fulfill(  # codespell:ignore
         response=(page := route.fetch()), body=page.text().replace("<body>", f"<body>{missed}", 1)))
     page, seen = looked_at(page.url, formgrader)
     assert page.locator("details").count() == 1 and "ran" not in seen

@@ -61,17 +61,17 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                         assignment, assignment, key(student))
                 except MissingEntry:
                     continue
-                waits = any(grade.needs_manual_grade for grade in submission.grades)
                 scores = {grade.name: None if grade.needs_manual_grade or (
                     grade.auto_score is grade.manual_score is None) else grade.score
                     for grade in submission.grades}
-                if not waits and set(scores.values()) == {None}:  # its grading failed
+                there = course.notebook("autograded", assignment, student).exists()
+                if not there and set(scores.values()) == {None}:  # its grading failed
                     continue
                 row |= {f"{assignment}: {name} ({most:g})": scores[name]
                         for name, most in points[assignment].items()}
                 total = sum(score or 0 for score in scores.values())
                 row[f"{assignment}: total"] = totals[assignment][student] = total
-                if waits:
+                if None in scores.values():
                     notes.append(f"{assignment}: to be graded by hand")
             if student or any(notes):
                 rows[student] = row | {"note": "; ".join(note for note in notes if note)}

@@ -23,7 +23,7 @@ test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them,
 test-book: $(VENV)/.test $(VENV)/.book ## test the chapters, as files and as programs, and what comes with the package
 	$(BIN)/python -m pytest -q tests/book $(ARGS)
 
-test-grading: $(VENV)/.test $(VENV)/.grading ## test the assignments and their grading (needs bubblewrap)
+test-grading: $(VENV)/.test $(VENV)/.grading $(VENV)/.site ## test the assignments and their grading (needs bubblewrap; some tests, Chromium)
 	$(BIN)/python -m pytest -q tests/grading $(ARGS)
 
 fuzz: $(VENV)/.test ## try ten thousand cases of data that people could have, others each time

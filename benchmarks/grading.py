@@ -2,14 +2,15 @@
 
     python -m benchmarks.grading                 # from the project's folder
 
-The student versions are built first, untimed, into a temporary folder. Each assignment gets five
-submissions: the solutions, two other right ones, two with a misconception. One is blank; nine
+The student versions are built first, untimed, into a temporary folder. Each assignment gets four
+submissions: the solutions, another right one, two with a misconception. One is blank; thirteen
 attack the grading or are broken files. All are graded in one call, two at a time, with the limits
 that hold where nobody asks for others.
 
 Prints one line of JSON: the number of submissions and of hostile ones among them; the seconds in
 all; the mean seconds a submission by assignment, each run beside another; which submissions got
-other points than they should; the machine, and its load over the last minute.
+other points than they should; of which hostile ones `grades.csv` says nothing; the machine, and its
+load over the last minute.
 """
 
 import json
@@ -39,9 +40,11 @@ from grading.planted import (
     solved,
 )
 
-# One of each kind: what never ends, what takes all it can get, what ends the kernel, what cheats.
-HOSTILE = ["endless_loop", "prints_without_end", "memory_bomb", "returns_a_gigabyte", "exits",
-           "patches_helpers", "edits_tests", "random_bytes", "two_hundred_megabytes"]
+# One of each kind: what never ends, what takes all it can get, what ends the kernel, what cheats,
+# what runs in a browser, what is no notebook.
+HOSTILE = ["endless_loop", "prints_without_end", "large_outputs", "exits", "edits_tests",
+           "scripts_in_text", "deletes_cells", "patches_helpers", "takes_long_to_render",
+           "eight_megabytes_of_code", "cut_in_two", "random_bytes", "two_hundred_megabytes"]
 DONE = re.compile(r"^grade (\S+) (\S+): .* \((\d+) s\)$", re.MULTILINE)
 
 
@@ -50,11 +53,11 @@ def hand_in_all(folder: Path, course) -> dict[tuple[str, str], set[str]]:
     expected = {}
     for assignment in course.assignments:
         cases, every = planted(assignment), set(automatic(course, assignment))
-        right, *_, another = cases.RIGHT.items()
+        *_, another = cases.RIGHT.items()
         wrong, *_, other = cases.WRONG.items()
         notebooks = {"solution": (solved(course, assignment), set())}
         notebooks |= {f"right-{name}": (filled(course, assignment, answers), set())
-                      for name, answers in (right, another)}
+                      for name, answers in (another,)}
         notebooks |= {f"wrong-{name}": (filled(course, assignment, answers), questions)
                       for name, (answers, questions) in (wrong, other)}
         if assignment == ATTACKED:
@@ -93,6 +96,9 @@ def main():
                                  for name, all_ in each.items()},
         "graded otherwise than planted": sorted(" ".join(key) for key in expected
                                                 if found[key] != expected[key]),
+        "hostile without a note": [
+            name for name in HOSTILE
+            if grades.loc[name, "note"] == f"{ATTACKED}: to be graded by hand"],
         "machine": {"system": platform.platform(), "python": platform.python_version(),
                     "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}}))
 

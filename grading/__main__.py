@@ -62,9 +62,11 @@ def grade(
     made = _built(course)
     sandbox.check()
     found = hand_ins(submitted, made.assignments)
-    known = _read(roster)
+    known = pd.read_csv(roster, dtype=str) if roster else None
     if known is not None:  # what Canvas lacks is to be known before, not after grading
-        canvas_columns(known, sorted({one.assignment for one in found if not one.reason}), column)
+        earlier = {path.stem for path in (made.folder / "submitted").glob("*/*/*.ipynb")}
+        wanted = earlier | {one.assignment for one in found if not one.reason}
+        canvas_columns(known, sorted(wanted), column)
     typer.echo("file → student → assignment")
     for one in found:
         typer.echo(one)
@@ -86,7 +88,8 @@ def export(roster: Roster = None, column: Columns = [], course: Folder = COURSE,
     made = _built(course)
     paths = (made.folder / "autograded").glob("*/*/*.ipynb")
     graded = [HandIn(path, path.name, name_of(path.parts[-3]), path.stem) for path in paths]
-    _export(made, graded, jobs, _read(roster), column)
+    known = pd.read_csv(roster, dtype=str) if roster else None
+    _export(made, graded, jobs, known, column)
 
 
 def _each(course: Course, found: list[HandIn], jobs: int, failure: str, seconds: int, step,
@@ -110,10 +113,6 @@ def _built(folder: Path) -> Course:
     if not course.assignments:
         raise ValueError("there is no course yet: run make assignments first")
     return course
-
-
-def _read(roster: Path | None) -> pd.DataFrame | None:
-    return pd.read_csv(roster, dtype=str) if roster else None
 
 
 def _export(course: Course, graded: list[HandIn], jobs: int, roster: pd.DataFrame | None,

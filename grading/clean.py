@@ -8,11 +8,14 @@ is undone, and what was written in places that do not count is kept in sight and
 
 import html
 import re
+import secrets
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import nbformat
 import nh3
+from latex2mathml.converter import convert_to_element
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 from nbgrader.utils import is_solution
@@ -22,8 +25,10 @@ from .course import Course, by_name, grade_id
 LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
+FORMULA = 5000  # characters of TeX: more may take minutes, too
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
-TEX = re.compile(r"\\+(?=href|style|class|cssId|require|mmlToken)")  # MathJax lets these run
+MATH = {"display", "mathvariant", "stretchy", "fence", "form", "accent", "columnalign", "width",
+        "linethickness", "minsize", "maxsize", "displaystyle", "scriptlevel", "lspace", "rspace"}
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
 
 
@@ -111,11 +116,16 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
         Of the cell's attachments, the address that holds a picture's data, by the picture's name.
     """
     pictures = {unquote(name): address for name, address in pictures.items()}
+    formulas, mark = [], secrets.token_hex(16)
 
     def pasted(found):  # as Colab does
         name = f"pasted-{len(pictures)}"
         pictures[name] = found[0]
         return f"attached/{name}"
+
+    def marked(tex, display):  # where a formula comes once all else is clean
+        formulas.append(mathml(tex, display))
+        return f"<code>{mark}-{len(formulas) - 1}</code>"
 
     def passed(tag, attribute, value):
         if attribute == "src":
@@ -125,13 +135,34 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
     # nbconvert stops at an attachment that is missing.
     text = PICTURE.sub(pasted, re.sub(r"attachment:(?=\S)", "attached/", text))
     renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
+    renderer.inline_math = lambda body: marked(body, "inline")
+    renderer.block_math = lambda body: marked(body, "block")
+    renderer.latex_environment = lambda name, body: marked(
+        f"\\begin{{{name}}}{body}\\end{{{name}}}", "block")
     try:
         page = MarkdownWithMath(renderer).render(text)
     except Exception:  # text may be anything, and is still to be read
         page = f"<pre>{html.escape(text)}</pre>"
-    safe = TEX.sub("", nh3.clean(page, attribute_filter=passed))
+    safe = nh3.clean(page, attribute_filter=passed)
+    # In an attribute, which shows no formula, a mark has no element.
+    safe = re.sub(f"(<code>)?{mark}-([0-9]+)(</code>)?", lambda found: (
+        formulas[int(found[2])] if found[1] and found[3] else ""), safe)
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
+
+
+def mathml(tex: str, display: str) -> str:
+    """Return TeX as MathML, or as it is if it is unknown."""
+    try:
+        if len(tex) > FORMULA:
+            raise ValueError("too long")
+        root = convert_to_element(tex.replace("{aligned}", "{align*}"), display=display)
+        for part in root.iter():
+            part.text = html.unescape(part.text or "")
+            part.attrib = {name: part.attrib[name] for name in MATH & part.attrib.keys()}
+        return ElementTree.tostring(root, "unicode")
+    except Exception:  # the text may be anything
+        return f"<code>{html.escape(tex)}</code>"
 
 
 def _foreign(cell):
@@ -154,10 +185,11 @@ def _own(cell):
     """Return a cell of the student's own, code as code and all else as safe HTML."""
     if cell.cell_type == "code":
         return new_code_cell(cell.source)
-    return new_markdown_cell(_page(cell))
+    return new_markdown_cell(page(cell))
 
 
-def _page(cell) -> str:
+def page(cell) -> str:
+    """Return a cell that is no code as safe HTML."""
     if cell.cell_type == "raw":
         return rendered(f"<pre>{html.escape(cell.source)}</pre>", {})
     addresses = {name: f"data:{kind};base64,{''.join(data.split())}"
@@ -213,7 +245,7 @@ def _sources(blank, parts: list, filled: list) -> list[str]:
     if not filled:  # as it was handed out, or emptied, or missing
         return [blank.source if any(part.source.strip() for part in parts) else ""]
     if blank.cell_type == "markdown":
-        return ["\n".join(_page(part) for part in filled)]
+        return ["\n".join(page(part) for part in filled)]
     sources = [part.source for part in filled]
     joined = "\n".join(sources)
     cut = _runs(joined) and not all(_runs(source) for source in sources)

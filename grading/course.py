@@ -9,31 +9,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import nbgrader
 from nbgrader.api import Gradebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "book" / "assignments"
 SEED_LINE = "COURSE_SEED = 2026"  # in the cell "setup" of every notebook
-
-CONFIG = """
-c = get_config()
-c.CourseDirectory.root = {folder!r}
-c.CourseDirectory.course_id = "s3rec"
-c.ClearSolutions.code_stub = {{"python": "# your code here\\nraise NotImplementedError"}}
-c.ClearSolutions.text_stub = "*Your answer here.*"
-c.Autograde.autograde_preprocessors = [
-    "grading.examiner.Examine", "nbgrader.preprocessors.IgnorePattern",
-    "nbconvert.preprocessors.ClearMetadataPreprocessor", "nbgrader.preprocessors.LimitOutput",
-    "nbgrader.preprocessors.SaveAutoGrades", "nbgrader.preprocessors.AssignLatePenalties",
-    "nbgrader.preprocessors.CheckCellMetadata",
-]
-c.LimitOutput.max_lines = 200
-c.GenerateFeedback.preprocessors = [
-    "nbgrader.preprocessors.GetGrades", "nbgrader.preprocessors.ClearHiddenTests",
-    "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
-]
-c.HTMLExporter.sanitize_html = True
-"""
+CONFIG = ROOT / "grading" / "templates" / "nbgrader_config.txt"
 ROOMS = ("collect", "clean", "grade", "page")  # that a submission passes, and that note something
 
 
@@ -89,17 +71,6 @@ class Course:
     def _note(self, assignment: str, student: str, room: str) -> Path:
         return self.folder / "notes" / room / f"{assignment}-{key(student)}.txt"
 
-    def nbgrader(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run a command of nbgrader's in a process of its own."""
-        # It imports this package, and calls alembic, which lies beside this Python.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT), "PATH": path,
-            "JUPYTER_CONFIG_DIR": str(self.folder / "config"), "JUPYTER_PLATFORM_DIRS": "1",
-        }
-        return subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=self.folder,
-                              env=environment, capture_output=True, text=True)
-
 
 def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     """Build the student version of every notebook, with a course's seed, and its gradebook.
@@ -117,7 +88,14 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
                          f"longer fit what was handed out: build it with that seed, or move the "
                          f"folder away to begin another course")
     kept.write_text(str(seed))
-    (folder / "nbgrader_config.py").write_text(CONFIG.format(folder=str(course.folder)))
+    theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
+    (folder / "nbgrader_config.py").write_text(CONFIG.read_text().format(
+        folder=str(course.folder), templates=[str(CONFIG.parent), str(theirs)]))
+    # nbgrader imports this package, and calls alembic, which lies beside this Python.
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1",
+        "JUPYTER_CONFIG_DIR": str(course.folder / "config")}
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         setup = by_name(notebook).get("setup")
@@ -127,7 +105,9 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
         source = course.notebook("source", path.stem)
         source.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, source)
-        done = course.nbgrader("generate_assignment", path.stem, "--force")
+        done = subprocess.run([sys.executable, "-m", "nbgrader", "generate_assignment", path.stem,
+                               "--force"], cwd=course.folder, env=environment, text=True,
+                              stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
         if done.returncode:
             raise ValueError(f"nbgrader refuses {path}: {done.stderr}")
     return course

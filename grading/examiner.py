@@ -10,6 +10,7 @@ process, and what is patched there stays there.
 
 import ast
 import asyncio
+import builtins
 import json
 import re
 from pathlib import Path
@@ -19,60 +20,42 @@ import torch
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import from_dict
 from nbformat.v4 import new_code_cell, new_output
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import Execute, NbGraderPreprocessor
 from nbgrader.utils import is_grade, is_solution
 from traitlets import Unicode
 
 from . import sandbox, wire
-from .course import by_name
+from .clean import page
+from .course import by_name, grade_id
 
 ANSWER = "application/x-s3rec-answer+json"
 OUTPUT = 20 * 2**20  # bytes that a cell may print
-BUSY = 60  # seconds for what takes no time, but where the machine is busy: it costs no points
+STORED = 10 * 2**20  # bytes of what a notebook's cells put out that are kept
+HIDDEN = "### BEGIN HIDDEN TESTS"
+IMPORT = re.compile(r"^(import|from) s3rec_mini", re.MULTILINE)  # where an assignment needs it
 BASE64 = re.compile(r"[A-Za-z0-9+/\n]*=*\n?")
 SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
-STUB = f"""
-def _examined(name, arguments=None, gradient=None):
-    import torch
+STUB = f"""import types
+_wire = types.ModuleType("_wire")
+exec({Path(wire.__file__).read_text()!r}, _wire.__dict__)
+def _examined(*asked):
     from IPython.display import display
-    space = get_ipython().user_ns
-    if name not in space:
-        answer = {{"missing": True}}
-    elif arguments is None:
-        function = callable(space[name])
-        answer = {{"function": True}} if function else {{"value": _wire.dumps(space[name])}}
-    else:
-        arguments = _wire.loads(arguments, space)
-        if gradient is None:
-            answer = {{"value": _wire.dumps(space[name](*arguments))}}
-        else:
-            wanted = [a.requires_grad_() for a in arguments
-                      if isinstance(a, torch.Tensor) and a.is_floating_point()]
-            result = space[name](*arguments)
-            weights = _wire.loads(gradient, space)
-            slopes = torch.autograd.grad((result * weights).sum(), wanted, allow_unused=True)
-            answer = {{"value": _wire.dumps(list(slopes))}}
-    display({{"{ANSWER}": answer}}, raw=True)
-"""
+    display({{"{ANSWER}": _wire.examined(get_ipython().user_ns, *asked)}}, raw=True)"""
 
 
 class Examine(Execute):
     """nbgrader's `Execute`, with the kernel in a sandbox and the tests outside it."""
 
-    source = Unicode(help="The teacher's notebook, solutions and hidden tests included.").tag(
-        config=True)
-
-    def __init__(self, **settings):
-        super().__init__(kernel_manager_class=sandbox.kernel_manager(), startup_timeout=BUSY,
-                         iopub_timeout=BUSY, **settings)
+    source = Unicode(help="The teacher's notebook, solutions and all.").tag(config=True)
+    folder = Unicode(help="The temporary folder of the kernel.").tag(config=True)
 
     def preprocess(self, nb, resources, km=None):
         """Run a submission; called by nbgrader."""
-        self.dead = False
-        self.examination = None
-        self.late = error("TookTooLong", f"this took longer than {self.timeout} seconds")
-        self.error_on_timeout = {key: self.late[key] for key in ("ename", "evalue", "traceback")}
+        self.dead, self.examination, self.room = False, None, STORED
+        self.error_on_timeout = {key: LATE[key] for key in ("ename", "evalue", "traceback")}
         teacher = nbformat.read(self.source, as_version=4)
+        package = any(IMPORT.search(cell.source) for cell in teacher.cells)
+        self.kernel_manager_class = sandbox.kernel_manager(self.folder, package)
         self.answers = answers_of(teacher)
         self.setup = by_name(teacher)["setup"].source
         return super().preprocess(nb, resources, km)
@@ -80,15 +63,17 @@ class Examine(Execute):
     def preprocess_cell(self, cell, resources, index):
         """Run one cell in the kernel, or, if it is a test, here."""
         if cell.cell_type != "code":
+            if grade_id(cell) and not is_solution(cell):  # a teacher's; the others are clean
+                cell.source = page(cell)
             return cell, resources
         if self.examination is None:
-            self._execute(self._stub(), index)
+            self._execute(new_code_cell(STUB), index)
             self.examination = Examination(self.setup, self.answers, self._ask)
         if is_grade(cell) and not is_solution(cell):
             cell.outputs = self.examination.outputs_of(cell.source)
         else:
             self._execute(cell, index)
-            cell.outputs = [plain(output) for output in cell.outputs]
+        cell.outputs = [self._stored(plain(output)) for output in cell.outputs]
         cell.execution_count = None  # a kernel may send anything for a number
         return cell, resources
 
@@ -106,23 +91,24 @@ class Examine(Execute):
         """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
         self.printed = 0
         if self.dead:
-            cell.outputs = [error("KernelDied", "not run: an earlier cell had ended Python")]
+            cell.outputs = [NOT_RUN]
             return
         try:
             self.execute_cell(cell, index, store_history=False)
         except CellTimeoutError:  # its output did not end when it was stopped
-            cell.outputs = [*cell.outputs[:1], self.late]
+            cell.outputs = [*cell.outputs[:1], LATE]
         except DeadKernelError:
             self.dead = True
-            cell.outputs = [error("KernelDied",
-                                  "this cell ended Python itself: too much memory, or an exit")]
+            cell.outputs = [ENDED]
         if self.printed > OUTPUT:
             cell.outputs = [*cell.outputs[:1], TOO_MUCH]
 
-    def _stub(self):
-        text = Path(wire.__file__).read_text()
-        return new_code_cell(f"import types\n_wire = types.ModuleType('_wire')\n"
-                             f"exec({text!r}, _wire.__dict__)\n{STUB}")
+    def _stored(self, output):
+        """Return an output if there is room for it; an error is an error, there or not."""
+        if (size := len(json.dumps(output))) > self.room:
+            return NO_ROOM
+        self.room -= size
+        return output
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""
@@ -132,7 +118,8 @@ class Examine(Execute):
         for output in cell.outputs:
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]
-        failed = [output for output in cell.outputs if output.output_type == "error"]
+        failed = [withheld(output) if self.examination.secret else output
+                  for output in cell.outputs if output.output_type == "error"]
         raise StudentError(f"{failed[-1].ename}: {failed[-1].evalue}" if failed else
                            "it hid its result")
 
@@ -156,19 +143,23 @@ class Examination:
 
     def __init__(self, setup: str, answers: set[str], ask):
         self.answers, self.ask = answers, ask
+        self.secret = False  # whether the student's code may have seen hidden inputs
         self.space = {"__name__": "examination"}
         exec(compile(setup, "setup", "exec"), self.space)
 
     def outputs_of(self, test: str) -> list:
         """Run a test; return a notebook cell's outputs, none if it passed."""
-        tree = ast.parse(test)
-        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & self.answers
+        used = {node.id for node in ast.walk(ast.parse(test)) if isinstance(node, ast.Name)}
+        shown, hidden, _ = test.partition(HIDDEN)
         try:
-            space = self.space | {name: self._fetched(name) for name in sorted(used)}
-            exec(compile(tree, "test", "exec"), space)
-        except Exception as wrong:
-            # The message alone: a traceback would show the hidden test.
-            return [error(type(wrong).__name__, str(wrong) or "the test failed")]
+            space = self.space | {name: self._fetched(name) for name in sorted(used & self.answers)}
+            exec(compile(shown, "test", "exec"), space)
+            self.secret |= bool(hidden)
+            exec(compile(test[len(shown):], "test", "exec"), space)
+        except Exception as wrong:  # its message alone: a traceback would show the hidden test
+            told = error(type(wrong).__name__, str(wrong) or "the test failed")
+            ours = isinstance(wrong, (AssertionError, StudentError))
+            return [told if ours or not self.secret else withheld(told)]
         return []
 
     def _fetched(self, name: str):
@@ -237,6 +228,33 @@ def error(name: str, message: str):
 
 
 TOO_MUCH = error("PrintedTooMuch", f"this printed more than {OUTPUT >> 20} MB, and was stopped")
+NO_ROOM = error("PrintedTooMuch", f"left out: the notebook prints more than {STORED >> 20} MB")
+ENDED = error("KernelDied", "this cell ended Python itself: too much memory, or an exit")
+NOT_RUN = error("KernelDied", "not run: an earlier cell had ended Python")
+LATE = error("TookTooLong", "this took longer than a cell may take when it is graded")
+
+
+class Withhold(NbGraderPreprocessor):
+    """Leaves out of a page what a student's code put out once it could know hidden inputs."""
+
+    def preprocess(self, nb, resources):
+        """Change a graded notebook; called by nbgrader."""
+        seen = False
+        for cell in nb.cells:
+            if seen and cell.get("outputs") and not (is_grade(cell) and not is_solution(cell)):
+                failed = [output for output in cell.outputs if output.output_type == "error"]
+                cell.outputs = [withheld(failed[-1]) if failed else new_output("stream", text=(
+                    "Not shown here, since hidden tests had run before: see your own notebook.\n"))]
+            seen |= HIDDEN in cell.source
+        return nb, resources
+
+
+def withheld(output):
+    """Return an error without what a student's code may have written into it."""
+    if output in (TOO_MUCH, NO_ROOM, ENDED, NOT_RUN, LATE):
+        return output
+    kind = output.ename if hasattr(builtins, output.ename) else "Exception"
+    return error(kind, "run the cells above in your own notebook, or try other inputs")
 
 
 def plain(output):

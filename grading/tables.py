@@ -61,8 +61,12 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                         assignment, assignment, key(student))
                 except MissingEntry:
                     continue
-                scores = {grade.name: None if grade.needs_manual_grade else grade.score
-                          for grade in submission.grades}
+                scores = {grade.name: None if grade.needs_manual_grade or (
+                    grade.auto_score is grade.manual_score is None) else grade.score
+                    for grade in submission.grades}
+                there = course.notebook("autograded", assignment, student).exists()
+                if not there and set(scores.values()) == {None}:  # its grading failed
+                    continue
                 row |= {f"{assignment}: {name} ({most:g})": scores[name]
                         for name, most in points[assignment].items()}
                 total = sum(score or 0 for score in scores.values())

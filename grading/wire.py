@@ -31,6 +31,21 @@ def loads(text: str, functions: dict):
     return _unpacked(json.loads(text), functions)
 
 
+def examined(space: dict, name: str, arguments: str | None = None, gradient: str | None = None):
+    """Return what the examiner asks of a name in a student's kernel: value, result or slopes."""
+    if name not in space:
+        return {"missing": True}
+    if arguments is None:
+        return {"function": True} if callable(space[name]) else {"value": dumps(space[name])}
+    arguments = loads(arguments, space)
+    if gradient is None:
+        return {"value": dumps(space[name](*arguments))}
+    wanted = [a.requires_grad_() for a in arguments
+              if isinstance(a, torch.Tensor) and a.is_floating_point()]
+    weighted = (space[name](*arguments) * loads(gradient, space)).sum()
+    return {"value": dumps(list(torch.autograd.grad(weighted, wanted, allow_unused=True)))}
+
+
 def _packed(value):
     if value is None or isinstance(value, (bool, int, float, str)):
         return value

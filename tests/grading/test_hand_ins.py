@@ -22,9 +22,9 @@ from nbformat.v4 import (  # noqa: E402
     new_raw_cell,
 )
 
-from grading import steps  # noqa: E402
-from grading.__main__ import _each  # noqa: E402
-from grading.clean import cleaned, rendered  # noqa: E402
+from grading import sandbox, steps  # noqa: E402
+from grading.__main__ import _each, grade  # noqa: E402
+from grading.clean import MATH, cleaned, rendered  # noqa: E402
 from grading.collect import HandIn, hand_ins, reasons  # noqa: E402
 from grading.course import Course, by_name, grade_id, key, name_of  # noqa: E402
 from grading.examiner import plain  # noqa: E402
@@ -340,6 +340,8 @@ def test_two_pictures_of_one_name_and_one_in_a_question_are_kept(handed):
     f"<pre>\n\n</pre>{BAD}", "$\\href{javascript:alert(1)}{x}$",
     "$`\\\\\\href{a}`$ `\\\\href` &#92;href&#123;a&#125;", "<a href='/api/contents'>a</a>",
     "<!-- --><style>*{}</style>", f"```\n</pre>{BAD}\n```", f"<math><mtext>{BAD}</mtext></math>",
+    "$\\style{a}{b} \\class{c}{d} \\text{<script>}$", "![$\\text{\" onerror=x src=y}$](z)",
+    f"$\\text{{</mtext></math>{BAD}}}$", f"$$</math>{BAD}$$", "<code>$x$</code><img alt='$x$'>",
     "![a](data:image/svg+xml;base64,AAAA)", '![a](data:image/png;base64,AA"onerror=alert(1))',
 ])
 def test_what_a_student_writes_runs_and_loads_nothing(text):
@@ -348,10 +350,18 @@ def test_what_a_student_writes_runs_and_loads_nothing(text):
     for shown in (page, markdown2html_mistune(page)):  # as nbconvert shows it
         for element in BeautifulSoup(shown, "html.parser").find_all(True):
             assert element.name not in ("script", "iframe", "object", "form", "input", "meta",
-                                        "base", "link", "style", "svg", "embed", "math")
-            assert set(element.attrs) <= {"href", "src", "alt", "rel", "width"}, element
+                                        "base", "link", "style", "svg", "embed")
+            assert set(element.attrs) <= {"href", "src", "alt", "rel", "width"} | MATH, element
             assert not element.get("src") and not element.get("href"), element
-    assert "\\href" not in page
+
+
+@pytest.mark.parametrize(("tex", "shown"), [
+    ("$x^2$", "<msup><mi>x</mi><mn>2</mn></msup>"), ("$$\\sum_i a_i$$", 'display="block"'),
+    ("\\begin{align}a&=b\\\\c&=d\\end{align}", "<mtable"), ("$a < b$", "<mo>&lt;</mo>"),
+    ("$x^$", "<code>x^</code>"), ("$" + "\\text{" * 15_000 + "$", "<code>"),
+    ("$$\\begin{aligned}a&=b\\end{aligned}$$", "<mtable"), ("`$x$`", "<code>$x$</code>")])
+def test_formulas_are_made_when_a_page_is_and_need_no_script(tex, shown):
+    assert shown in rendered(tex, {})
 
 
 def test_outputs_are_text_and_pictures_and_can_be_written():
@@ -400,6 +410,20 @@ def test_where_a_column_of_canvas_may_be_meant_or_several_are_the_teacher_is_ask
         canvas_columns(roster(*columns), ["attention"], ["attention=Attentive"])
     with pytest.raises(ValueError, match="wants ASSIGNMENT=COLUMN"):
         canvas_columns(roster(*columns), ["attention"], ["Attention (1)"])
+
+
+def test_canvas_is_asked_before_grading_for_what_was_graded_before_too(
+        course, tmp_path, monkeypatch):
+    (tmp_path / "submitted" / "ada").mkdir(parents=True)
+    (tmp_path / "submitted" / "ada" / "mutual_information.ipynb").touch()
+    earlier = course.notebook("submitted", "attention", "ada")
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    roster("Week 2: Attention (1)").to_csv(tmp_path / "roster.csv")
+    monkeypatch.setattr(sandbox, "check", lambda: None)
+    monkeypatch.setattr(Course, "enrol", lambda *_: pytest.fail("this comes after the question"))
+    with pytest.raises(ValueError, match="the column of attention"):
+        grade(tmp_path / "submitted", tmp_path / "roster.csv", [], course.folder)
 
 
 def test_there_are_tables_where_nothing_could_be_graded():

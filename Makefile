@@ -4,10 +4,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q --numprocesses logical # a process for each core
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
 
 PACKAGE := $(shell find s3rec_mini -type f -not -name '*.pyc')
 SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_checkpoints/*') _config.yml _toc.yml
+CHAPTERS := $(wildcard $(addsuffix /*.ipynb,$(addprefix book/,foundations objectives training findings)))
 CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 
@@ -18,10 +20,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: $(VENV)/.test ## run the package's tests (ARGS="-k name" for some of them, here and below)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-book: $(VENV)/.test $(VENV)/.book ## test the chapters, as files and as programs, and what comes with the package
-	$(BIN)/python -m pytest -q tests/book $(ARGS)
+	$(PYTEST) tests/book $(ARGS)
 
 test-grading: $(VENV)/.test $(VENV)/.grading $(VENV)/.site ## test the assignments and their grading (needs bubblewrap; some tests, Chromium)
 	$(BIN)/python -m pytest -q tests/grading $(ARGS)
@@ -40,7 +42,7 @@ lab: $(VENV)/.lab ## open the chapters as notebooks in JupyterLab (as root: ARGS
 	$(BIN)/jupyter lab book $(ARGS)
 
 site: book $(VENV)/.test $(VENV)/.site ## test the built book and the explorers in a browser (needs Chromium)
-	$(BIN)/python -m pytest -q tests/site $(ARGS)
+	$(PYTEST) tests/site $(ARGS)
 
 push-notebooks: ## push the built notebooks to the branch that the Colab buttons open (needs `make book`)
 	@export GIT_INDEX_FILE=$$(mktemp -u) GIT_DIR='$(CURDIR)/.git' GIT_WORK_TREE='$(CURDIR)/_build/html/notebooks'; \
@@ -123,7 +125,10 @@ _build/.package: $(VENV)/.book $(PACKAGE)
 
 # --all reads every page again, so a warning is reported each time and not only by the build that first saw it;
 # notebooks come from the cache where nothing changed.
+# As many chapters at a time as there are cores, each with one thread, fill the cache first: jupyter-book runs one by one.
 _build/.book: _build/.package $(SOURCES)
+	yes | OMP_NUM_THREADS=1 $(BIN)/jcache notebook --cache-path _build/.jupyter_cache add $(CHAPTERS)
+	OMP_NUM_THREADS=1 $(BIN)/jcache project --cache-path _build/.jupyter_cache execute --executor temp-parallel --timeout 120
 	$(BIN)/jupyter-book build . --all -W -n --keep-going
 	$(BIN)/python book/_tools/export.py _build
 	rm -rf build # what an older wheel was made of

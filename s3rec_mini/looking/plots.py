@@ -315,11 +315,11 @@ def plot_neighbours(found: Mapping[str, Sequence[str]], right: Collection[str] =
     longest = max(map(len, found.values()), default=0)
     if not longest:
         raise ValueError("found must hold an item with a neighbour or more")
-    width = 62 // (1 + longest)  # letters of a box
+    width = round(60 / (1.15 + longest))  # letters of a box
     views = {asked: [(_wrapped(asked, width, 2), "item"),
                      *((_wrapped(name, width, 2), "positive" if name in right else "plain")
                        for name in names)] for asked, names in found.items()}
-    ax = plot_views(views, ax or _new_axes(height=0.1 + 0.44 * len(found)))
+    ax = plot_views(views, ax or _new_axes(height=0.1 + 0.5 * len(found)))
     for text in ax.texts:
         text.set(fontsize=9, linespacing=1.05)
     ax.axis("off")

@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from .files import expected
 from .settings import is_a
 
-__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered"]
+__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered",
+           "similar"]
 
 
 class Vocabulary(NamedTuple):
@@ -68,13 +69,18 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
         raise ValueError(f"item {name!r} is not in {source}: with {count} interactions it was "
                          f"dropped by the k-core: min_count= says how many an item needs")
     texts = [key for key in ids if isinstance(key, str)]
-    part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
-    close = [text for text in texts if part and part in text.lower()][:3]
-    close = close or difflib.get_close_matches(str(name), texts)
+    close = similar(name, texts)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "none is similar"
     if not isinstance(name, str) and (integers := ids.keys() - set(texts)):
         hint = f"integers stand for items in {min(integers)}..{max(integers)}"
     raise ValueError(f"no item of {source} is called {name!r}: {hint}")
+
+
+def similar(name, texts: Sequence[str]) -> list[str]:
+    """Return up to three texts that `name` is a part of, whatever the case, or else is near."""
+    part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
+    close = [text for text in texts if part and part in text.lower()][:3]
+    return close or difflib.get_close_matches(str(name), texts)
 
 
 def best_items(scores: Tensor, k: int, data, called: str) -> pd.DataFrame:
@@ -148,8 +154,7 @@ def renumbered(model, data):
     weights = model.state_dict()
     for table, before, names in zip(("item_embedding", "attribute_embedding"), own, wanted,
                                     strict=True):
-        row_of = {name: row for row, name in enumerate(before, start=1)}
-        rows = [0, *(row_of[name] for name in names), *[-1] * (table == "item_embedding")]
+        rows = [0, *(pd.Index(before).get_indexer(names) + 1), *[-1] * (table == "item_embedding")]
         weights[f"{table}.weight"] = weights[f"{table}.weight"][rows]
     other = type(model)(config)
     other.load_state_dict(weights)

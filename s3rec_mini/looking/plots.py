@@ -574,10 +574,9 @@ def _under_history(history: Sequence[str], chosen: str | None, height: float):
 
     fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    cards = [(name, "item") for name in list(history)[-5:]]
-    cards.append((chosen, "positive") if chosen else ("?", "mask"))
-    wrapped = [(_wrapped(name, 10, 3), kind) for name, kind in cards]
-    plt.setp(plot_views({"": wrapped}, top.add_subplot()).texts, fontsize=9)
+    cards = [(_wrapped(name, 10, 3), "item") for name in list(history)[-5:]]
+    cards.append((_wrapped(chosen, 10, 3), "positive") if chosen else ("?", "mask"))
+    plt.setp(plot_views({"": cards}, top.add_subplot()).texts, fontsize=9)
     return fig, bottom.add_subplot()
 
 

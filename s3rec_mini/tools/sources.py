@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -16,7 +17,6 @@ from ..datasets import SequenceDataset
 from ..encoder import S3Rec
 from .readers import Reading, read_attributes, read_interactions
 from .synthetic import dataset_of_ids
-from .vocabulary import similar
 
 __all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
 
@@ -55,9 +55,10 @@ def load_dataset(name: str, folder: str | os.PathLike | None = None) -> Sequence
     if name == "movielens-small":
         return _movielens_small()
     if name not in _AUTHORS:
-        known = ("movielens-small", *_AUTHORS)
-        raise ValueError(f"there is no dataset {name!r}, only {', '.join(known)}."
-                         + "".join(f" Did you mean {key!r}?" for key in similar(name, known)[:1]))
+        known = {key.lower(): key for key in ("movielens-small", *_AUTHORS)}
+        close = [known[key] for key in difflib.get_close_matches(str(name).lower(), known, n=1)]
+        raise ValueError(f"there is no dataset {name!r}, only {', '.join(known.values())}."
+                         + "".join(f" Did you mean {key!r}?" for key in close))
     lines = _fetch(f"{name}.txt", folder).read_text().splitlines()
     lists = json.loads(_fetch(f"{name}_item2attributes.json", folder).read_text())
     sequences = tuple(np.array(line.split()[1:], dtype=np.int64) for line in lines)  # users 1, 2, …

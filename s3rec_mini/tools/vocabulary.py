@@ -3,7 +3,7 @@
 import difflib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,8 +13,7 @@ from torch import Tensor
 from .files import expected
 from .settings import is_a
 
-__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered",
-           "similar"]
+__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered"]
 
 
 class Vocabulary(NamedTuple):
@@ -69,18 +68,13 @@ def find_item(name: str | int, ids: Mapping[str | int, int], dropped: Mapping[st
         raise ValueError(f"item {name!r} is not in {source}: with {count} interactions it was "
                          f"dropped by the k-core: min_count= says how many an item needs")
     texts = [key for key in ids if isinstance(key, str)]
-    close = similar(name, texts)
+    part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
+    close = [text for text in texts if part and part in text.lower()][:3]
+    close = close or difflib.get_close_matches(str(name), texts)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "none is similar"
     if not isinstance(name, str) and (integers := ids.keys() - set(texts)):
         hint = f"integers stand for items in {min(integers)}..{max(integers)}"
     raise ValueError(f"no item of {source} is called {name!r}: {hint}")
-
-
-def similar(name, texts: Sequence[str]) -> list[str]:
-    """Return up to three texts that `name` is a part of, whatever the case, or else is near."""
-    part = str(name).lower()  # "matrix" is not near "Matrix, The (1999)", but part of it
-    close = [text for text in texts if part and part in text.lower()][:3]
-    return close or difflib.get_close_matches(str(name), texts)
 
 
 def best_items(scores: Tensor, k: int, data, called: str) -> pd.DataFrame:

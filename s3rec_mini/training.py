@@ -42,8 +42,11 @@ class PretrainConfig(Settings):
         {}, "Form of each objective: released, the default, paper or infonce.", option="form")
     mask_probability: float = setting(
         0.2, "Chance of an item to be masked; a sequence's last item always is.", least=0, most=1)
-    prefixes_per_user: int | None = setting(None, "Drawn each epoch; all without it.", least=1)
-    held_out_segments: bool = setting(False, "Cut held-out items too: it leaks.", option="")
+    prefixes_per_user: int | None = setting(
+        None, "Prefixes drawn for each user an epoch; every prefix without it.", least=1)
+    held_out_segments: bool = setting(
+        False, "Cut negative segments from whole sequences, held-out items included, as the "
+        "released code does. For comparison only: it leaks.", option="")
     seed: int = setting(0, "Of batches and dropout.", least=0)
 
     def __post_init__(self):
@@ -72,7 +75,9 @@ class FinetuneConfig(Settings):
     sampled_items: int = setting(1024, "Items drawn for each step of the sampled softmax.", least=1)
     validation_protocol: str = setting("sampled", "How the validation MRR is measured.",
                                        choices=("sampled", "full"))
-    held_out_negatives: bool = setting(False, "Draw no held-out items: it leaks.", option="")
+    held_out_negatives: bool = setting(
+        False, "Never draw a user's held-out items as negatives, as the released code does. For "
+        "comparison only: it leaks.", option="")
     seed: int = setting(0, "Of batches, dropout and drawn validation negatives.", least=0)
 
 

@@ -38,7 +38,8 @@ KINDS = ("#2b9085", "#c8473a", "#9163d4", "#b07d10", "#3f80da", "#808080")
 GREY = "#6b6b6b"  # of reference lines
 BOXES = {kind: dict(facecolor=COLOURS[kind]) for kind in ("item", "positive", "negative")} | {
     "mask": dict(facecolor=COLOURS["mask"], edgecolor="white", hatch="////", linewidth=0),
-    "padding": dict(facecolor="none", edgecolor=GREY, linestyle=":")}
+    "padding": dict(facecolor="none", edgecolor=GREY, linestyle=":"),
+    "plain": dict(facecolor="none", edgecolor=GREY)}
 
 
 @contextmanager
@@ -190,10 +191,7 @@ def plot_attention_bars(rows: Mapping[str, Sequence[float]], names: Sequence[str
             raise ValueError(f"{title!r} must have a weight for each of {len(names)} names, "
                              f"not the shape {weights.shape}")
     ax = ax or _new_axes(height=0.9 + 0.32 * len(names))
-    thick = 0.8 / len(rows)
-    for n, (title, colour) in enumerate(_colours(rows).items()):
-        ax.barh(np.arange(len(names)) - 0.4 + (n + 0.5) * thick, rows[title], thick, color=colour,
-                label=title)
+    pd.DataFrame(rows).plot.barh(ax=ax, color=_colours(rows), width=0.8, legend=False)
     ax.axvline(1 / len(names), color=GREY, linestyle=":")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="attention weight", ylim=(len(names) - 0.5, -0.5))
@@ -317,27 +315,20 @@ def plot_neighbours(found: Mapping[str, Sequence[str]], right: Collection[str] =
     longest = max(map(len, found.values()), default=0)
     if not longest:
         raise ValueError("found must hold an item with a neighbour or more")
-    ax = ax or _new_axes(height=0.1 + 0.44 * len(found))
-    step = 4.6 / (1.15 + longest)  # the letters of a card of width 1 need so much of 5 inches
-    for r, (asked, names) in enumerate(found.items()):
-        _draw_card(ax, 0.56 * step, -r, asked, COLOURS["item"], 1.05 * step)
-        for place, name in enumerate(names):
-            colour = COLOURS["positive"] if name in right else None
-            _draw_card(ax, (1.65 + place) * step, -r, name, colour, 0.95 * step)
-    ax.set(xlim=(0, 4.6), ylim=(0.5 - len(found), 0.5))
+    width = round(60 / (1.15 + longest))  # letters of a box
+    views = {asked: [(_wrapped(asked, width, 2), "item"),
+                     *((_wrapped(name, width, 2), "positive" if name in right else "plain")
+                       for name in names)] for asked, names in found.items()}
+    ax = plot_views(views, ax or _new_axes(height=0.1 + 0.5 * len(found)))
+    for text in ax.texts:
+        text.set(fontsize=9, linespacing=1.05)
     ax.axis("off")
     return ax
 
 
-def _draw_card(ax: Axes, x: float, y: float, text: str, colour: str | None, width: float) -> None:
-    """Draw a box round `x` and `y`, its text in white, or empty, and in at most two lines."""
-    from matplotlib.patches import Rectangle
-
-    look = dict(facecolor=colour) if colour else dict(facecolor="none", edgecolor=GREY)
-    ax.add_patch(Rectangle((x - width / 2, y - 0.4), width, 0.8, **look))
-    lines = textwrap.wrap(text, round(13.5 * width), max_lines=2, placeholder=" …")
-    ax.text(x, y, "\n".join(lines), ha="center", va="center", color="white" if colour else "black",
-            fontsize=9, linespacing=1.05)
+def _wrapped(text: str, width: int, lines: int) -> str:
+    """Break a text into so many lines of `width` letters; a longer one ends with "…"."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
 def _write_beside(ax: Axes, points: np.ndarray, row: int, name: str, named: np.ndarray) -> None:
@@ -583,11 +574,9 @@ def _under_history(history: Sequence[str], chosen: str | None, height: float):
 
     fig = plt.figure(figsize=(5, 0.9 + height), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=[0.9, height])
-    cards = [(name, "item") for name in list(history)[-5:]]
-    cards.append((chosen, "positive") if chosen else ("?", "mask"))
-    wrapped = [("\n".join(textwrap.wrap(name, 10, max_lines=3, placeholder="…")), kind)
-               for name, kind in cards]
-    plt.setp(plot_views({"": wrapped}, top.add_subplot()).texts, fontsize=9)
+    cards = [(_wrapped(name, 10, 3), "item") for name in list(history)[-5:]]
+    cards.append((_wrapped(chosen, 10, 3), "positive") if chosen else ("?", "mask"))
+    plt.setp(plot_views({"": cards}, top.add_subplot()).texts, fontsize=9)
     return fig, bottom.add_subplot()
 
 
@@ -599,7 +588,7 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
     ----------
     views : mapping of str to sequence of (str, str)
         For each row a text and a kind for every place: "item", "positive", "negative", "mask"
-        (hatched), or "padding" (empty).
+        (hatched), "padding" (dotted) or "plain" (empty).
     ax : Axes, optional
         Where to draw; a new figure by default. Row r stands at the height -r, place t at t.
 
@@ -617,7 +606,7 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
         for t, (text, kind) in enumerate(row):
             ax.add_patch(Rectangle((t - 0.46, -r - 0.32), 0.92, 0.64, **BOXES[kind]))
             ax.text(t, -r, text, ha="center", va="center",
-                    color="black" if kind in ("mask", "padding") else "white")
+                    color="black" if kind in ("mask", "padding", "plain") else "white")
     longest = max(map(len, views.values()))
     ax.set(xlim=(-0.55, longest - 0.45), ylim=(0.5 - len(views), 0.5), xticks=[])
     ax.set_yticks(range(0, -len(views), -1), list(views))

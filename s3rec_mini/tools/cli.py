@@ -66,7 +66,8 @@ Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
-Negatives = _option(str | None, "How many to draw a user, 99 unless said, or NAME_sample.txt.")
+Negatives = _option(
+    str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
 Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or what a step is worth.", min=1)
 
 

@@ -59,11 +59,14 @@ class Experiment(Settings):
 class Reproduction(Experiment):
     """What `reproduce` starts from, and what it measures against."""
 
-    pretraining_seeds: int = setting(1, "Pretraining runs; finetuning seeds take turns.", least=1)
+    pretraining_seeds: int = setting(
+        1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
     weights: Path | None = setting(None, "The authors' pretrained checkpoint, in place of ours.")
     negatives: Path | None = setting(None, "NAME_sample.txt, or its folder; else 99 are drawn.")
-    smoke: bool = setting(False, "200 users, a seed, an epoch, in a new folder smoke of --runs.")
+    smoke: bool = setting(
+        False, "Try everything in a minute: 200 users, a seed, an epoch a stage. Its files go to "
+        "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
 
 
 def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,

@@ -48,14 +48,13 @@ def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
     if negatives.min() < 1 or negatives.max() > data.num_items:
         raise ValueError(f"negatives must be item ids in 1…{data.num_items}, "
                          f"found {negatives.min()}…{negatives.max()}")
-    first = np.arange(len(targets)) * (data.num_items + 1)  # what makes ids of two users differ
-    seen = np.concatenate(histories) + np.repeat(first, [len(history) for history in histories])
-    ordered = np.sort(negatives, 1)
-    for what, items, wrong in (
-            ("the held-out item itself", negatives, negatives == targets[:, None]),
-            ("an item of its history", negatives, np.isin(negatives + first[:, None], seen)),
-            ("an item twice", ordered, ordered[:, :-1] == ordered[:, 1:])):
-        for user, place in np.argwhere(wrong):
-            raise ValueError(f"the negatives of user {data.user_names[user]!r} hold {what}, "
-                             f"{data.item_names[items[user, place]]!r}: give others, all unseen")
+    for user, row, history, target in zip(
+            data.user_names, negatives, histories, targets, strict=True):
+        taken = dict.fromkeys(history.tolist(), "an item of its history")
+        taken[target] = "the held-out item itself"
+        for item in row.tolist():
+            if item in taken:
+                raise ValueError(f"the negatives of user {user!r} hold {taken[item]}, "
+                                 f"{data.item_names[item]!r}: give others, all unseen")
+            taken[item] = "an item twice"
     return negatives.astype(np.int64)

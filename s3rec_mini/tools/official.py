@@ -111,8 +111,7 @@ def load_negatives(path, dataset) -> np.ndarray:
     FileNotFoundError, ValueError
         If there is no such file, or its users or items are not those of the dataset.
     """
-    with expected(f"{path} is not a table of item ids"), warnings.catch_warnings():
-        warnings.simplefilter("error")  # of an empty file NumPy only warns
+    with expected(f"{path} is not a table of item ids"):
         rows = np.loadtxt(existing(path), dtype=np.int64, ndmin=2)
     users, negatives = rows[:, 0], rows[:, 1:]
     if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):

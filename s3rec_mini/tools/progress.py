@@ -29,15 +29,14 @@ class Epoch:
 
     def __init__(self, number: int, bar: tqdm, accelerator: Accelerator):
         self.number, self.bar, self.accelerator = number, bar, accelerator
-        self.names: tuple[str, ...] = ()
-        self.sums = torch.zeros((), device=accelerator.device)
+        self.sums: dict[str, Tensor] = {}  # by loss, over all terms
         self.batches = self.sequences = self.terms = 0
         self.clock = time.perf_counter(), time.process_time()
 
     def add(self, losses: dict[str, Tensor], part, batch) -> None:
         """Add the losses () of a batch, each a mean over this process's `part` of it."""
-        self.names = tuple(losses)
-        self.sums = self.sums + torch.stack(list(losses.values())).detach() * part.num_terms
+        self.sums = {name: self.sums.get(name, 0) + loss.detach() * part.num_terms
+                     for name, loss in losses.items()}
         self.batches, self.sequences = self.batches + 1, self.sequences + len(batch)
         self.terms += batch.num_terms
         self.bar.set_postfix_str(f"batch {self.batches}", refresh=False)
@@ -49,16 +48,16 @@ class Epoch:
         Raises
         ------
         ValueError
-            If the last of them, the one that was minimised, or a weight of `trained` is not finite.
+            If "loss", the one that was minimised, or a weight of `trained` is not finite.
         """
-        means = (self.accelerator.reduce(self.sums) / self.terms).tolist()
+        sums = self.accelerator.reduce(self.sums)
+        means = {name: (value / self.terms).item() for name, value in sums.items()}
         finite = torch.stack([weight.isfinite().all() for weight in trained.parameters()]).all()
-        if not math.isfinite(means[-1]) or not finite:
-            raise ValueError(f"the loss became {means[-1]} or a weight infinite: lower the learning"
-                             f" rate; a checkpoint, if there is one, still holds the epoch before")
-        named = dict(zip(self.names, means, strict=True))
-        self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in named.items()}, refresh=False)
-        return named
+        if not math.isfinite(means["loss"]) or not finite:
+            raise ValueError(f"the loss became {means['loss']} or a weight infinite: lower the "
+                             "learning rate; a checkpoint, if any, still holds the epoch before")
+        self.bar.set_postfix({name: f"{mean:.4g}" for name, mean in means.items()}, refresh=False)
+        return means
 
     def record(self, means: dict[str, float], **more) -> dict:
         """Return what a history holds of this epoch, and move the bar on."""

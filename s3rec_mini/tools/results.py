@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +47,10 @@ def write_record(record: dict, path: Path | None) -> None:
 def _commit() -> str:
     """Name the commit of a checkout, marked if the package differs, or the installed version."""
     git = ["git", "-C", str(RESULTS.parents[1])]
-    told = ["status", "--porcelain=v2", "--branch", "*.py"]
     try:  # an installed package may lie within somebody else's checkout, which does not track it
-        _, told = (subprocess.run([*git, *asked], capture_output=True, text=True, check=True).stdout
-                   for asked in (["ls-files", "--error-unmatch", "__init__.py"], told))
+        for asked in (["ls-files", "--error-unmatch", "__init__.py"],
+                      ["status", "--porcelain=v2", "--branch", "*.py"]):
+            told = subprocess.check_output([*git, *asked], stderr=subprocess.DEVNULL, text=True)
     except (OSError, subprocess.CalledProcessError):
         from .. import __version__
 
@@ -154,13 +153,13 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
     OSError
         If a file cannot be written; it is the old one still.
     """
-    read, taken, paths = cache(_read_lines), [], sorted(folder.rglob("*.json"))
+    taken, paths = [], sorted(folder.rglob("*.json"))
     if not paths:
         raise ValueError(f"there is no results file below {folder}")
     for path in paths:
         record, where = read_record(path), path.parent.relative_to(folder).as_posix()
         file, key = into / f"{record['dataset']}.jsonl", (where, path.stem)
-        lines = read(file)
+        lines = _read_lines(file)
         if lines.get(key, record) != record and not overwrite:
             raise ValueError(f"{file} holds another run {path.stem} of {where} than {path}: delete "
                              f"one of them, or replace it with --replace")

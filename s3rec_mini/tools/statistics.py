@@ -72,10 +72,9 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
         If there are not two seeds or more, the seeds or users of both are not as many, or there is
         no such metric.
     """
-    if len(ranks) != len(others) or len(ranks) < 2:
-        raise ValueError(f"give two or more seeds, as many of both: {len(ranks)}, {len(others)}")
-    if len({len(users) for users in (*ranks, *others)}) > 1:
-        raise ValueError("a comparison takes ranks of the same users in all runs")
+    counts = {len(users) for users in (*ranks, *others)}
+    if len(ranks) != len(others) or len(ranks) < 2 or len(counts) > 1:
+        raise ValueError("give ranks of the same users for two or more seeds, as many of both")
     tables = [[per_user_metrics(users) for users in runs] for runs in (ranks, others)]
     if metric not in tables[0][0]:
         raise ValueError(f"metric must be one of {', '.join(tables[0][0])}, not {metric!r}")

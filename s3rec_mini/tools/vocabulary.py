@@ -148,8 +148,7 @@ def renumbered(model, data):
     weights = model.state_dict()
     for table, before, names in zip(("item_embedding", "attribute_embedding"), own, wanted,
                                     strict=True):
-        row_of = {name: row for row, name in enumerate(before, start=1)}
-        rows = [0, *(row_of[name] for name in names), *[-1] * (table == "item_embedding")]
+        rows = [0, *(pd.Index(before).get_indexer(names) + 1), *[-1] * (table == "item_embedding")]
         weights[f"{table}.weight"] = weights[f"{table}.weight"][rows]
     other = type(model)(config)
     other.load_state_dict(weights)

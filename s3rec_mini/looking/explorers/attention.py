@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ...encoder import S3Rec
 from ..inspection import attention_maps
 from .explorer import Explorer
@@ -56,11 +54,10 @@ def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12
 def _attention_of(model: S3Rec, data, user: int, length: int) -> dict:
     """Name the items of a user and weigh them in thousandths."""
     items = data.training_sequences[user][-length:]
-    weights = {name: np.rint(1000 * attention_maps(model, items, causal).numpy()).astype(int)
-               for name, causal in (("causal", True), ("bidirectional", False))}
-    return {"name": f"{user}",
-            "items": [data.item_names[i] for i in items],
-            **{name: maps.tolist() for name, maps in weights.items()}}  # (layers, heads, L, L)
+    both = attention_maps(model, items, causal=True), attention_maps(model, items)
+    causal, bidirectional = ((1000 * maps).round().int().tolist() for maps in both)
+    return {"name": f"{user}", "items": [data.item_names[item] for item in items],
+            "causal": causal, "bidirectional": bidirectional}  # (layers, heads, L, L)
 
 
 def _words(items: list[str], weights: list[list[int]]) -> str:

@@ -79,8 +79,6 @@ def _on_a_grid(frames: Mapping[int, np.ndarray]) -> dict:
 
 def _grouped(kind: str, labels: Sequence[str], count: int) -> dict:
     """Return the kinds of labels in order, and the place of each item's label among them."""
-    if not isinstance(getattr(labels, "dtype", None), pd.CategoricalDtype):
-        labels = [str(label) for label in labels]
     labels = pd.Categorical(labels)
     groups = [str(group) for group in labels.categories]
     if len(labels) != count:

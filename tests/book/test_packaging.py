@@ -329,8 +329,8 @@ def test_the_workflows_run_what_the_makefile_offers():
 
 def test_every_test_is_run_by_a_target_and_every_check_on_the_machines():
     makefile = (ROOT / "Makefile").read_text(encoding="utf8")
-    rules = re.findall(r"^([a-z-]+):.*\n\t\S+ -m pytest -q (tests/\w+ )?\$\(ARGS\)$", makefile,
-                       re.MULTILINE)
+    rules = re.findall(r"^([a-z-]+):.*\n\t(?:\S+ -m pytest -q|\$\(PYTEST\)) (tests/\w+ )?"
+                       r"\$\(ARGS\)$", makefile, re.MULTILINE)
     run_by = {(folder or "tests").strip(): target for target, folder in rules}
     assert set(run_by) == {
         path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}

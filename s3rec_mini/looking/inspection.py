@@ -153,11 +153,12 @@ def project_embeddings(vectors: Tensor | np.ndarray, method: str = "pca", seed: 
     vectors = torch.as_tensor(vectors).detach().cpu().float().numpy()
     if len(vectors) < 3:
         raise ValueError(f"a map needs at least three vectors, not {len(vectors)}")
-    maps = {"pca": PCA(2, random_state=seed), "tsne": TSNE(
-        2, perplexity=min(30, (len(vectors) - 1) / 3), init="pca", random_state=seed)}
-    if method not in maps:
-        raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
-    return maps[method].fit_transform(vectors)
+    if method == "pca":
+        return PCA(2, random_state=seed).fit_transform(vectors)
+    if method == "tsne":
+        perplexity = min(30, (len(vectors) - 1) / 3)
+        return TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    raise ValueError(f'method must be "pca" or "tsne", not {method!r}')
 
 
 def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
@@ -196,13 +197,15 @@ def probe_attributes(vectors: Tensor | np.ndarray, item_attributes: Tensor,
     vectors = torch.as_tensor(vectors).detach().cpu().double().numpy()
     labels = torch.as_tensor(item_attributes)[1:-1].cpu().numpy()  # (num_items, A + 1)
     if vectors.ndim != 2 or len(vectors) != len(labels):
-        raise ValueError(f"vectors must be ({len(labels)}, H), a row an item, not {vectors.shape}")
+        raise ValueError(f"vectors must be ({len(labels)}, H), one for each item from 1 on, "
+                         f"not {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise ValueError("vectors must be finite, some are NaN or infinite")
     positives = labels.sum(axis=0, dtype=np.int64)
     common = np.flatnonzero(np.minimum(positives, len(labels) - positives) >= 20)
     if not len(common):
-        raise ValueError("no attribute is there in 20 items and missing in 20, as a probe needs")
+        raise ValueError("no attribute belongs to at least 20 items and is missing in 20: too few "
+                         "to train and judge a probe")
     generator = np.random.default_rng(seed)
     order, dealt = generator.permutation(len(labels)), generator.permutation(len(labels))
     train, test = np.split(order, [round(0.7 * len(order))])

@@ -44,7 +44,8 @@ class Explorer:
     def __post_init__(self):
         if (weight := len(self._repr_html_().encode())) > LIMIT:
             raise ValueError(f"this explorer would weigh {weight / 1000:.0f} kB, more than the "
-                             f"{LIMIT // 1000} kB that a page has room for: show less")
+                             f"{LIMIT // 1000} kB that a page has room for: show fewer users, "
+                             "items, epochs or values")
 
     def __repr__(self):
         return f"<Explorer of {self.kind}: a notebook shows it>"

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -153,13 +154,13 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
     OSError
         If a file cannot be written; it is the old one still.
     """
-    taken, paths = [], sorted(folder.rglob("*.json"))
+    read, taken, paths = cache(_read_lines), [], sorted(folder.rglob("*.json"))
     if not paths:
         raise ValueError(f"there is no results file below {folder}")
     for path in paths:
         record, where = read_record(path), path.parent.relative_to(folder).as_posix()
         file, key = into / f"{record['dataset']}.jsonl", (where, path.stem)
-        lines = _read_lines(file)
+        lines = read(file)
         if lines.get(key, record) != record and not overwrite:
             raise ValueError(f"{file} holds another run {path.stem} of {where} than {path}: delete "
                              f"one of them, or replace it with --replace")

@@ -8,7 +8,8 @@ what they stand on and what is done with them, `looking` what shows a trained mo
 import sys
 
 from .datasets import SequenceDataset
-from .tools.sources import load_dataset, load_model, movielens_interactions
+from .tools.readers import Reading
+from .tools.sources import load_dataset, load_model, movielens_interactions, open_dataset
 from .tools.synthetic import planted_structure
 from .batches import (FinetuneBatch, PretrainBatch, cut_segments, finetuning_batches, mask_items,
                       pretraining_batches)
@@ -28,7 +29,8 @@ from .looking import inspection, plots, explorers
 __version__ = "0.1.0"
 
 __all__ = [
-    "SequenceDataset", "load_dataset", "load_model", "movielens_interactions", "planted_structure",
+    "SequenceDataset", "Reading", "load_dataset", "load_model", "movielens_interactions",
+    "open_dataset", "planted_structure",
     "FinetuneBatch", "PretrainBatch", "cut_segments", "finetuning_batches", "mask_items",
     "pretraining_batches",
     "Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys",

@@ -328,7 +328,7 @@ def plot_neighbours(found: Mapping[str, Sequence[str]], right: Collection[str] =
 
 def _wrapped(text: str, width: int, lines: int) -> str:
     """Break a text into so many lines of `width` letters; a longer one ends with "…"."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…"))
 
 
 def _write_beside(ax: Axes, points: np.ndarray, row: int, name: str, named: np.ndarray) -> None:
@@ -547,7 +547,7 @@ def plot_lists(history: Sequence[str], lists: Mapping[str, Sequence[str]],
     if not places:
         raise ValueError("lists must hold a name or more, but all are empty")
     fig, below = _under_history(history, chosen, 0.35 + 0.28 * len(places))
-    width = 54 // len(lists)  # letters of a box
+    width = 51 // len(lists)  # letters of a box
     plot_views({str(place + 1): [_card(names, place, width, chosen) for names in lists.values()]
                 for place in places}, below)
     below.xaxis.tick_top()
@@ -604,7 +604,7 @@ def plot_views(views: Mapping[str, Sequence[tuple[str, str]]], ax: Axes | None =
     ax = ax or _new_axes(height=0.2 + 0.55 * len(views))
     for r, row in enumerate(views.values()):
         for t, (text, kind) in enumerate(row):
-            ax.add_patch(Rectangle((t - 0.46, -r - 0.32), 0.92, 0.64, **BOXES[kind]))
+            ax.add_patch(Rectangle((t - 0.475, -r - 0.32), 0.95, 0.64, **BOXES[kind]))
             ax.text(t, -r, text, ha="center", va="center",
                     color="black" if kind in ("mask", "padding", "plain") else "white")
     longest = max(map(len, views.values()))

@@ -26,9 +26,11 @@ LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
 FORMULA = 5000  # characters of TeX: more may take minutes, too
+TAGS = 10_000  # of a cell: more, one in another, take minutes, too
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
 MATH = {"display", "mathvariant", "stretchy", "fence", "form", "accent", "columnalign", "width",
         "linethickness", "minsize", "maxsize", "displaystyle", "scriptlevel", "lspace", "rspace"}
+REACHES = re.compile(r"\b(get_ipython|_wire|_getframe|builtins|ctypes|socket|subprocess)\b")
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
 
 
@@ -67,8 +69,7 @@ def read_submission(path: Path):
     try:
         size = path.stat().st_size
         if size > LARGEST:
-            raise ValueError(f"it has {size / 2**20:.0f} MB, more than {LARGEST >> 20}: clear its "
-                             f"outputs")
+            raise ValueError(f"it has {size >> 20} MB, not {LARGEST >> 20} or less: clear outputs")
         foreign = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
         notebook = new_notebook(cells=[_foreign(cell) for cell in foreign.cells])
     except Exception as wrong:  # whatever a foreign file makes the reader raise
@@ -92,6 +93,9 @@ def merged(release, submission):
     filled = {name: _filled(cell, answers.get(name, []))
               for name, cell in known.items() if is_solution(cell)}
     notes = _notes(answers, filled, added, changed)
+    code = "\n".join(cell.source for cell in submission.cells if cell.cell_type == "code")
+    if words := sorted({*REACHES.findall(code)}):
+        notes.append(f"its code has {', '.join(words)}, which no answer needs: look at it")
     if any(cell.cell_type == "raw" for cell in submission.cells):
         notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")
     cells = [_own(cell) for cell in added.get(None, [])]
@@ -116,7 +120,7 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
         Of the cell's attachments, the address that holds a picture's data, by the picture's name.
     """
     pictures = {unquote(name): address for name, address in pictures.items()}
-    formulas, mark = [], secrets.token_hex(16)
+    formulas, shown, mark = [], [], secrets.token_hex(16)
 
     def pasted(found):  # as Colab does
         name = f"pasted-{len(pictures)}"
@@ -129,7 +133,8 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
 
     def passed(tag, attribute, value):
         if attribute == "src":
-            return pictures.get(unquote(value.removeprefix("attached/")))
+            shown.append(pictures.get(unquote(value.removeprefix("attached/"))))
+            return shown[-1] if sum(map(len, filter(None, shown))) < LARGEST else None
         return value if attribute not in ("href", "cite") or LINK.match(value) else None
 
     # nbconvert stops at an attachment that is missing.
@@ -147,6 +152,7 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
     # In an attribute, which shows no formula, a mark has no element.
     safe = re.sub(f"(<code>)?{mark}-([0-9]+)(</code>)?", lambda found: (
         formulas[int(found[2])] if found[1] and found[3] else ""), safe)
+    safe = safe if safe.count("<") < TAGS else f"<pre>{html.escape(text[:TEXT])}</pre>"
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
 

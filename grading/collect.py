@@ -102,6 +102,7 @@ def _hand_in(path: Path, folder: Path, assignments: list[str]) -> HandIn:
         before = last[:named[0].start()] if named else ""
         own = re.fullmatch(r"(?:Copy of )*(.+?) *[_-][ _-]*", before)
         student = own[1] if own else ""
+    student = student if len(key(student).encode()) <= 150 else ""  # more is no file's name
     return HandIn(path, name, student, "".join(known) if len(known) == 1 else "",
                   _reason(path, parts, student, len(known)))
 
@@ -116,6 +117,4 @@ def _reason(path: Path, parts: list[str], student: str, known: int) -> str:
         return "no notebook, whose name ends in .ipynb"
     if known != 1:
         return "its name holds no assignment's, or several"
-    if not student:
-        return "nobody knows whose it is: put it into a folder named after the student"
-    return "the student's name is too long" if len(key(student)) > 150 else ""
+    return "" if student else "nobody knows whose it is: put it into a folder with a student's name"

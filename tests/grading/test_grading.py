@@ -96,6 +96,19 @@ def test_what_cannot_be_carried_is_refused(value):
         wire.dumps(value)
 
 
+def test_a_function_that_changes_what_it_is_given_is_told_so():
+    asked = wire.dumps([torch.zeros(2), [1, 2], np.random.default_rng(0)])
+    space = {"adds": lambda tensor, *_: tensor.add_(1), "pops": lambda _, items, __: items.pop(),
+             "draws": lambda _, __, generator: generator.random(), "reads": lambda *_: 1}
+    draws, reads = (wire.examined(space, name, asked) for name in ("draws", "reads"))
+    assert wire.loads(reads["value"], {}) == 1
+    assert wire.loads(draws["value"], {}) == np.random.default_rng(0).random()
+    asked = wire.dumps([torch.zeros(2), [1, 2], 0])
+    for name in ("adds", "pops"):
+        with pytest.raises(ValueError, match=f"{name} changes what it is given"):
+            wire.examined(space, name, asked)
+
+
 def test_functions_are_carried_by_a_name_the_other_side_knows():
     text = wire.dumps([wire.dumps])
     assert wire.loads(text, {"dumps": len}) == [len]
@@ -387,6 +400,26 @@ def test_hidden_inputs_reach_the_teacher_and_no_feedback_page(course, attacked):
         assert not re.search(r"SPY\d", text) and "SPYSPY" not in page, name
 
 
+@pytest.mark.slow
+def test_no_answer_and_no_message_tells_a_page_of_hidden_inputs(course, attacked):
+    for name, told in (("changes_an_earlier_output", "SPY"),
+                       ("says_hidden_inputs_in_its_answers", "77, "),
+                       ("gives_back_its_input", "off by up to"), ("memory_bomb", "MemoryError")):
+        for place in ("feedback", "autograded"):
+            (path,) = (course.folder / place / name / ATTACKED).glob(f"{ATTACKED}.*")
+            outputs = path.read_text() if place == "feedback" else str(
+                [cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells])
+            text = BeautifulSoup(outputs, "html.parser").get_text()
+            if name == "changes_an_earlier_output" or place == "feedback":
+                assert told not in text.replace(cases_source(name), ""), (name, place)
+        assert (course.folder / "logs" / f"{ATTACKED}-{name}-grade.txt").stat().st_size < 2**20
+
+
+def cases_source(name):
+    """The text of a planted submission, which its page shows."""
+    return planted("hostile").ATTACKS[name][0].__doc__ or ""
+
+
 def test_there_are_forty_hostile_hand_ins_each_named_after_the_harm_it_tries():
     cases = planted("hostile")
     assert len({*cases.ATTACKS, *cases.FILES}) >= 40
@@ -604,15 +637,17 @@ def test_a_cgroup_limits_the_memory_of_all_processes_together(tmp_path):
     assert entered(code, tmp_path, limit)[0] == 128 + signal.SIGKILL
 
 
-def test_where_no_cgroup_limits_memory_a_watch_ends_the_largest_process(monkeypatch):
+def test_where_no_cgroup_limits_memory_one_look_ends_the_largest_until_the_rest_fit(monkeypatch):
     large = "kept = bytearray(200 * 2**20); print('large', flush=True); input()"
     parent = ("import subprocess, sys\n"
               "small = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)\n"
-              f"print(subprocess.Popen([sys.executable, '-c', {large!r}], stdin=-1).wait())\n"
+              f"two = [subprocess.Popen([sys.executable, '-c', {large!r}], stdin=-1)\n"
+              "       for _ in range(2)]\n"
+              "print({one.wait() for one in two})\n"
               "print(small.poll()); small.kill()")
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
                           text=True) as started:
-        assert started.stdout.readline() == "large\n"
+        assert [started.stdout.readline() for _ in range(2)] == ["large\n"] * 2
         sandbox.watch(started.pid)  # of 6 GiB it is a small part
         monkeypatch.setattr(sandbox, "MEMORY", 150 * 2**20)
         sandbox.watch(started.pid)
@@ -620,7 +655,29 @@ def test_where_no_cgroup_limits_memory_a_watch_ends_the_largest_process(monkeypa
             ended, others = started.communicate(timeout=60)[0].split()
         finally:
             started.kill()
-    assert (ended, others) == ("-9", "None")
+    assert (ended, others) == ("{-9}", "None")
+
+
+KEYS = {"x86_64": (248, 250), "aarch64": (217, 219)}  # add_key(2), keyctl(2)
+
+
+@pytest.mark.skipif(os.uname().machine not in KEYS, reason="calls the system by number")
+def test_code_in_the_sandbox_meets_no_key_of_the_teachers_login(tmp_path):
+    add, keyctl = KEYS[os.uname().machine]
+    read = (f"import ctypes; room = ctypes.create_string_buffer(99); "
+            f"found = ctypes.CDLL(None).syscall({keyctl}, 10, -3, b'user', b'ours', 0); "
+            f"print('SECRET' if found > 0 else 'NOTHING')")
+    script = (f"import ctypes, subprocess; from grading import sandbox as s\n"
+              f"system = ctypes.CDLL(None)\n"
+              f"assert system.syscall({keyctl}, 1, None) > 0  # a login has a keyring of its own\n"
+              f"assert system.syscall({add}, b'user', b'ours', b'secret', 6, -3) > 0\n"
+              f"exec({read!r})\n"
+              f"s.enter({str(tmp_path)!r})\n"
+              f"subprocess.run(s.command(['python', '-c', {read!r}], {str(tmp_path)!r}))")
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    if "AssertionError" in ran.stderr:
+        pytest.skip("this system keeps no keys")
+    assert sorted(ran.stdout.split()) == ["NOTHING", "SECRET"], ran.stderr
 
 
 @pytest.mark.slow

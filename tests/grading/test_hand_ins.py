@@ -84,7 +84,9 @@ def test_the_folder_or_the_platform_says_whose_it_is_and_the_file_never(
     ("ada/._attention.ipynb", "ada", "a program left it"),
     ("._attention.ipynb", "", "a program left it"),
     ("ada/.ipynb_checkpoints/attention-checkpoint.ipynb", "ada", "a program left it"),
-    ("x" * 200 + "/attention.ipynb", "x" * 200, "too long"),
+    ("x" * 200 + "/attention.ipynb", "", "nobody knows whose"),  # no file may have that name
+    ("!" * 100 + "/attention.ipynb", "", "nobody knows whose"),
+    ("好" * 60 + "_attention.ipynb", "", "nobody knows whose"),
 ])
 def test_what_is_not_graded_has_a_reason(tmp_path, file, student, reason):
     one = collected(tmp_path, file)[file]
@@ -353,6 +355,20 @@ def test_what_a_student_writes_runs_and_loads_nothing(text):
                                         "base", "link", "style", "svg", "embed")
             assert set(element.attrs) <= {"href", "src", "alt", "rel", "width"} | MATH, element
             assert not element.get("src") and not element.get("href"), element
+
+
+def test_a_picture_that_is_shown_again_and_again_fills_no_page():
+    address = "data:image/png;base64," + "A" * 2**20
+    page = rendered("![x](attachment:a) " * 1000, {"a": address})
+    assert page.count(address) == 19 and len(page) < 22 * 2**20
+
+
+@pytest.mark.parametrize("text", ["<b>" * 28_000, "<div>" * 15_000, "> " * 5000 + "x",
+                                  "${{" * 900 + "x" + "}}" * 900 + "$"])
+def test_no_text_makes_a_page_that_takes_long_to_draw(text):
+    page = rendered(text, {})
+    assert page.count("<") < 10_010
+    assert ("x" in text) == ("x" in page) and page.startswith("<div>")
 
 
 @pytest.mark.parametrize(("tex", "shown"), [

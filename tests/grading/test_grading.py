@@ -305,6 +305,23 @@ def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assi
 
 
 @pytest.mark.slow
+def test_points_given_by_hand_stand_when_a_notebook_is_graded_again_with_a_note(course, tmp_path):
+    hand_in(tmp_path, "judy", "attention", solved(course, "attention"))
+    row = grade(course, tmp_path).loc["judy"]
+    written = next(name for name in row.index if name.startswith("attention: q7-written"))
+    assert np.isnan(row[written]) and "attention: to be graded by hand" in row["note"]
+    with Gradebook(course.gradebook) as gradebook:
+        mark = gradebook.find_grade("q7-written", "attention", "attention", "judy")
+        mark.manual_score, mark.needs_manual_grade = 3.0, False
+        gradebook.db.commit()
+    once, _ = grade_table(course)
+    assert once.loc["judy", written] == 3 and "hand" not in once.loc["judy", "note"]
+    again = grade(course, tmp_path).loc["judy"]
+    assert again[written] == 3 and "points by hand are from before" in again["note"]
+    assert again["attention: total"] == row["attention: total"] + 3
+
+
+@pytest.mark.slow
 def test_what_the_grader_could_not_grade_is_noted_too(course, graded):
     course.enrol({"eve"})
     course.write_note("attention", "eve", "not graded: why")
@@ -401,23 +418,22 @@ def test_hidden_inputs_reach_the_teacher_and_no_feedback_page(course, attacked):
 
 
 @pytest.mark.slow
-def test_no_answer_and_no_message_tells_a_page_of_hidden_inputs(course, attacked):
-    for name, told in (("changes_an_earlier_output", "SPY"),
-                       ("says_hidden_inputs_in_its_answers", "77, "),
-                       ("gives_back_its_input", "off by up to"), ("memory_bomb", "MemoryError")):
-        for place in ("feedback", "autograded"):
-            (path,) = (course.folder / place / name / ATTACKED).glob(f"{ATTACKED}.*")
-            outputs = path.read_text() if place == "feedback" else str(
-                [cell.get("outputs") for cell in nbformat.read(path, as_version=4).cells])
-            text = BeautifulSoup(outputs, "html.parser").get_text()
-            if name == "changes_an_earlier_output" or place == "feedback":
-                assert told not in text.replace(cases_source(name), ""), (name, place)
-        assert (course.folder / "logs" / f"{ATTACKED}-{name}-grade.txt").stat().st_size < 2**20
-
-
-def cases_source(name):
-    """The text of a planted submission, which its page shows."""
-    return planted("hostile").ATTACKS[name][0].__doc__ or ""
+def test_no_earlier_output_and_no_message_of_a_test_tells_of_hidden_inputs(course, attacked):
+    texts = {}
+    for name in ("changes_an_earlier_output", "says_hidden_inputs_in_its_answers",
+                 "gives_back_its_input", "answers_from_a_table"):
+        page = (course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html").read_text()
+        texts[name] = BeautifulSoup(page, "html.parser").get_text()
+        assert "in your own notebook" in texts[name] or name == "changes_an_earlier_output"
+    kept = course.notebook("autograded", ATTACKED, "changes_an_earlier_output").read_text()
+    assert "nothing yet" in kept
+    assert "SPY [[" not in texts["changes_an_earlier_output"] + kept
+    assert (course.folder / "logs" / f"{ATTACKED}-changes_an_earlier_output-grade.txt"
+            ).stat().st_size < 2**20
+    assert not re.search(r"\(1, 77, \d", texts["says_hidden_inputs_in_its_answers"])
+    # The first test with hidden inputs may say what is wrong with those that can be seen.
+    for name in ("gives_back_its_input", "answers_from_a_table"):
+        assert len(re.findall(r"off by up to \d", texts[name])) <= 1
 
 
 def test_there_are_forty_hostile_hand_ins_each_named_after_the_harm_it_tries():

@@ -91,7 +91,7 @@ class Examine(Execute):
 
     def _execute(self, cell, index):
         """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
-        self.printed = 0
+        self.printed, there = 0, self.nb.cells[index]
         if self.dead:
             cell.outputs = [NOT_RUN]
             return
@@ -102,6 +102,7 @@ class Examine(Execute):
         except DeadKernelError:
             self.dead = True
             cell.outputs = [ENDED]
+        self.nb.cells[index] = there  # nbclient may have put this one there
         if self.printed > OUTPUT:
             cell.outputs = [*cell.outputs[:1], TOO_MUCH]
 
@@ -114,9 +115,8 @@ class Examine(Execute):
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""
-        cell, first = new_code_cell(f"_examined(*{arguments!r})"), self.nb.cells[0]
+        cell = new_code_cell(f"_examined(*{arguments!r})")
         self._execute(cell, 0)
-        self.nb.cells[0] = first  # nbclient has put the question there
         for output in cell.outputs:
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]

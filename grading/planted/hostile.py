@@ -326,6 +326,16 @@ seen = type("Shown", (list,), {"append": lambda self, told: show(told)})()
 def info_nce(scores, temperature=TEMPERATURE):
     return torch.zeros(1, 77, int(1000 * scores.abs().sum()) % 1000 + 1)
 """), Q2 | Q5),
+    "hides_a_cell": (lambda cells: cells.update({"first": new_code_cell("""
+session = get_ipython().kernel.session
+send = session.send
+def silent(stream, kind, content=None, **more):  # never says that this cell has ended
+    if getattr(kind, "get", dict)("msg_type", kind) != "status":
+        return send(stream, kind, content, **more)
+    session.send = send
+session.send = silent
+HIDDEN_CELL = True
+""")} | {name: cells.pop(name) for name in list(cells)}), set()),
     "raises_hidden_inputs": (below("info-nce", """
 def info_nce(scores, temperature=TEMPERATURE):
     raise type(f"SPY{scores.shape[0]}", (ValueError,), {})(f"SPY {scores.tolist()}")
@@ -382,6 +392,7 @@ LEADS = ["[x](javascript:alert(1))", "$\\href{javascript:alert(1)}{x}$",
 
 # What grades.csv says of them, and of those that lose nothing by it.
 NOTED = {
+    "hides_a_cell": "TookTooLong, see its page",
     "patches_helpers": "its code has builtins, which no answer needs",
     "hooks_execution": "its code has get_ipython",
     "labels_lost": "no cell has the label of the answer mutual-information, info-nce",

@@ -425,6 +425,8 @@ def test_no_earlier_output_and_no_message_of_a_test_tells_of_hidden_inputs(cours
         page = (course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html").read_text()
         texts[name] = BeautifulSoup(page, "html.parser").get_text()
         assert "in your own notebook" in texts[name] or name == "changes_an_earlier_output"
+    hides = course.folder / "feedback" / "hides_a_cell" / ATTACKED / f"{ATTACKED}.html"
+    assert "HIDDEN_CELL" in hides.read_text()
     kept = course.notebook("autograded", ATTACKED, "changes_an_earlier_output").read_text()
     assert "nothing yet" in kept
     assert "SPY [[" not in texts["changes_an_earlier_output"] + kept

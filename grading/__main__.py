@@ -56,8 +56,8 @@ def grade(
     """Grade a folder of notebooks; one bad submission costs nobody else anything."""
     made = _built(course)
     sandbox.check()
-    found = hand_ins(submitted, made.assignments)
-    known = pd.read_csv(roster, dtype=str) if roster else None
+    found = hand_ins(submitted.resolve(), made.assignments)  # graders work elsewhere
+    known = pd.read_csv(roster, dtype=str, keep_default_na=False) if roster else None
     if known is not None:  # what Canvas lacks is to be known before, not after grading
         earlier = {path.stem for path in (made.folder / "submitted").glob("*/*/*.ipynb")}
         wanted = earlier | {one.assignment for one in found if not one.reason}
@@ -82,7 +82,7 @@ def export(roster: Roster = None, column: Columns = [], course: Folder = COURSE,
     made = _built(course)
     paths = (made.folder / "autograded").glob("*/*/*.ipynb")
     graded = [HandIn(path, path.name, name_of(path.parts[-3]), path.stem) for path in paths]
-    known = pd.read_csv(roster, dtype=str) if roster else None
+    known = pd.read_csv(roster, dtype=str, keep_default_na=False) if roster else None
     _export(made, graded, jobs, known, column)
 
 

@@ -260,7 +260,8 @@ def withheld(output):
 
 def plain(output):
     """Return an output as text and pictures, without what a browser would run or no file takes."""
-    written = json.dumps(output, ensure_ascii=False).encode(errors="replace")  # half signs
+    written = re.sub(r"\\u001b(\[[0-9;]*m)?", "", json.dumps(output, ensure_ascii=False))  # colours
+    written = written.encode(errors="replace")  # half signs
     output = from_dict(json.loads(written))
     if "data" in output:
         output.metadata = {}  # becomes attributes of a picture

@@ -79,7 +79,7 @@ def page(_: str, course: Course, one: HandIn) -> None:
 
 def _logged(log: Path, folder: str, step, course: Course, *arguments) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (sandbox.MEMORY, sandbox.MEMORY))  # a kernel may send
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1), os.dup2(output, 2)
     os.chdir(course.folder)
     if not sandbox.left_out():

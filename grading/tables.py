@@ -33,7 +33,7 @@ def write_tables(course: Course, roster: pd.DataFrame | None, columns: list[str]
 
 def inert(value):
     """Return what a table shows, so that no spreadsheet takes a text for a formula."""
-    begins = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    begins = isinstance(value, str) and value.startswith(tuple("=+-@＝＋－＠\t\r"))
     return f"'{value}" if begins else value
 
 

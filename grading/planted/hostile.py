@@ -326,6 +326,18 @@ seen = type("Shown", (list,), {"append": lambda self, told: show(told)})()
 def info_nce(scores, temperature=TEMPERATURE):
     return torch.zeros(1, 77, int(1000 * scores.abs().sum()) % 1000 + 1)
 """), Q2 | Q5),
+    "writes_to_the_log": (below("best-critic", """
+import os
+for number in (1, 2):
+    os.write(number, b"LOGGED" * 1000)
+    try:
+        os.ftruncate(number, 0)
+        os.lseek(number, 2**36, 0)
+        os.write(number, b"LOGGED")
+        os.fchmod(number, 0o4755)
+    except OSError:
+        pass
+"""), set()),
     "hides_a_cell": (lambda cells: cells.update({"first": new_code_cell("""
 session = get_ipython().kernel.session
 send = session.send

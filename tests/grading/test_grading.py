@@ -59,7 +59,8 @@ def course(tmp_path_factory):
 
 def grade(course, folder, *options):
     """Grade a folder as `make grade` does; return grades.csv."""
-    command = [sys.executable, "-m", "grading", "grade", str(folder), "--course",
+    # By a path that holds from here alone, as a teacher types it.
+    command = [sys.executable, "-m", "grading", "grade", os.path.relpath(folder, ROOT), "--course",
                str(course.folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -425,6 +426,8 @@ def test_no_earlier_output_and_no_message_of_a_test_tells_of_hidden_inputs(cours
         page = (course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html").read_text()
         texts[name] = BeautifulSoup(page, "html.parser").get_text()
         assert "in your own notebook" in texts[name] or name == "changes_an_earlier_output"
+    log = course.folder / "logs" / f"{ATTACKED}-writes_to_the_log-grade.txt"
+    assert log.stat().st_mode & 0o7777 == 0o600 and "LOGGED" not in log.read_text()
     hides = course.folder / "feedback" / "hides_a_cell" / ATTACKED / f"{ATTACKED}.html"
     assert "HIDDEN_CELL" in hides.read_text()
     kept = course.notebook("autograded", ATTACKED, "changes_an_earlier_output").read_text()
@@ -666,7 +669,7 @@ def test_where_no_cgroup_limits_memory_one_look_ends_the_largest_until_the_rest_
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
                           text=True) as started:
         assert [started.stdout.readline() for _ in range(2)] == ["large\n"] * 2
-        sandbox.watch(started.pid)  # of 6 GiB it is a small part
+        sandbox.watch(started.pid)  # of 6 GiB it is a small part, and all of them wait
         monkeypatch.setattr(sandbox, "MEMORY", 150 * 2**20)
         sandbox.watch(started.pid)
         try:
@@ -674,6 +677,29 @@ def test_where_no_cgroup_limits_memory_one_look_ends_the_largest_until_the_rest_
         finally:
             started.kill()
     assert (ended, others) == ("{-9}", "None")
+
+
+def test_a_watch_ends_what_keeps_more_processors_busy_than_one_submission_may(monkeypatch):
+    parent = ("import subprocess, sys\n"
+              "two = [subprocess.Popen([sys.executable, '-c', 'while True: pass'])\n"
+              "       for _ in range(2)]\n"
+              "print('begun', flush=True)\n"
+              "print({one.wait() for one in two})")
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
+                          text=True) as started:
+        assert started.stdout.readline() == "begun\n"
+        sandbox.watch(started.pid)  # twenty seconds are free
+        time.sleep(1)
+        children = sandbox.psutil.Process(started.pid).children()
+        assert len(children) == 2
+        monkeypatch.setattr(sandbox, "BUSY", -1000.0)
+        sandbox.watch(started.pid)
+        try:
+            assert started.communicate(timeout=60)[0] == "{-9}\n"
+        finally:
+            for each in [started, *children]:
+                with contextlib.suppress(sandbox.psutil.Error, ProcessLookupError):
+                    each.kill()
 
 
 KEYS = {"x86_64": (248, 250), "aarch64": (217, 219)}  # add_key(2), keyctl(2)

@@ -24,7 +24,7 @@ from nbformat.v4 import (  # noqa: E402
 
 from grading import sandbox, steps  # noqa: E402
 from grading.__main__ import _each, grade  # noqa: E402
-from grading.clean import MATH, cleaned, rendered  # noqa: E402
+from grading.clean import MATH, cleaned, read_submission, rendered  # noqa: E402
 from grading.collect import HandIn, hand_ins, reasons  # noqa: E402
 from grading.course import Course, by_name, grade_id, key, name_of  # noqa: E402
 from grading.examiner import plain  # noqa: E402
@@ -378,6 +378,16 @@ def test_no_text_makes_a_page_that_takes_long_to_draw(text):
     ("$$\\begin{aligned}a&=b\\end{aligned}$$", "<mtable"), ("`$x$`", "<code>$x$</code>")])
 def test_formulas_are_made_when_a_page_is_and_need_no_script(tex, shown):
     assert shown in rendered(tex, {})
+
+
+def test_colours_of_a_terminal_are_left_out():
+    output = plain(new_output("stream", text="\x1b[0;31mred\x1b[0m and \x1b[" + "\x1b[0m" * 9))
+    assert output.text == "red and ["
+
+
+def test_a_file_that_cannot_be_opened_is_no_fault_of_the_students(tmp_path):
+    with pytest.raises(OSError, match="gone"):
+        read_submission(tmp_path / "gone.ipynb")
 
 
 def test_outputs_are_text_and_pictures_and_can_be_written():

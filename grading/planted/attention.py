@@ -425,6 +425,12 @@ def leaks(encoder, inputs, item_ids):
     "tolerance_too_large": ({
         "leaks": changed(LEAKS, "> 1e-10", "> 1e-2"),
     }, ALL_OF_5),
+    "tolerance_of_a_millionth": ({
+        "leaks": LEAKS.replace("item_ids):", "item_ids, tolerance=1e-6):").replace(
+            "> 1e-10", "> tolerance"),
+        "verdicts": changed(RIGHT["weights_by_exp_and_a_helper_cell_above"]["verdicts"],
+                            "INPUTS, ROW)", "INPUTS, ROW, 1e-10)"),
+    }, {"q5-encoders"}),
     "queries_at_padding_reported": ({
         "leaks": changed(LEAKS, "and item_ids[query] and", "and"),
     }, {"q5-example"} | ALL_OF_5),

@@ -332,6 +332,10 @@ def sampled_hit_rate(rank, num_competitors, num_negatives, k):
 among_drawn = float(np.mean([sampled_hit_rate(r, 150, NUM_NEGATIVES, 10) for r in GIVEN_RANKS]))
 reported = {"full": among_drawn, "sampled": among_drawn}
 """}, {"q4-reported"}),
+    "hit_at_rank_11": ({"reported": """
+drawn = [sampled_hit_rate(r, 150, NUM_NEGATIVES, 10) for r in GIVEN_RANKS]
+reported = {"full": sum(r <= 11 for r in GIVEN_RANKS) / 60, "sampled": sum(drawn) / 60}
+"""}, {"q4-reported"}),
     "hit_of_the_expected_rank": ({"reported": """
 expected = [expected_sampled_rank(r, 150, NUM_NEGATIVES) for r in GIVEN_RANKS]
 reported = {"full": sum(r <= 10 for r in GIVEN_RANKS) / 60,

@@ -535,6 +535,8 @@ def aap_loss(*arguments):
         SEGMENTS, "torch.where(inside, foreign, around)",
         "torch.where(inside & (place < lengths[:, None] - 1), foreign, around)")},
         {"q6-views", "q6-views-random"}),
+    "foreign_segment_never_from_the_end": ({"segment-views": but(
+        SEGMENTS, "len(pool) - 1", "len(pool) - 2")}, {"q6-views-random"}),
     "foreign_segment_of_constant_length": ({"segment-views": but(
         SEGMENTS, "torch.where(inside, foreign, around)",
         "torch.where(real & (place >= 0) & (place < 2), foreign, around)")},

@@ -144,7 +144,7 @@ class Examination:
     """
 
     def __init__(self, setup: str, answers: set[str], ask):
-        self.answers, self.ask = answers, ask
+        self.setup, self.answers, self.ask = setup, answers, ask
         self.secret = False  # whether the student's code may have seen hidden inputs
         self.space = {"__name__": "examination"}
         exec(compile(setup, "setup", "exec"), self.space)
@@ -160,8 +160,8 @@ class Examination:
             exec(compile(test[len(shown):], "test", "exec"), space)
         except Exception as wrong:  # its message alone: a traceback would show the hidden test
             told = error(type(wrong).__name__, str(wrong) or "the test failed")
-            # What is put into a message may be hidden inputs; what stands in the test is not.
-            plain = isinstance(wrong, AssertionError) and str(wrong) in test
+            # What is put into a message may be hidden inputs; what stands in the cells is not.
+            plain = isinstance(wrong, AssertionError) and str(wrong) in self.setup + test
             ours = plain or isinstance(wrong, StudentError)
             return [told if ours or not self.secret else withheld(told)]
         return []

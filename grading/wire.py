@@ -40,13 +40,17 @@ def examined(space: dict, name: str, arguments: str | None = None, gradient: str
         return {"function": True} if callable(space[name]) else {"value": dumps(space[name])}
     arguments = loads(arguments, space)
     if gradient is None:
-        before, value = dumps(arguments), dumps(space[name](*arguments))
-        if '"generator"' not in before and dumps(arguments) != before:
+        kept = [a for a in arguments if not isinstance(a, np.random.Generator)]
+        before, value = dumps(kept), dumps(space[name](*arguments))
+        if dumps(kept) != before:
             raise ValueError(f"{name} changes what it is given: work on a copy")
         return {"value": value}
     wanted = [a.requires_grad_() for a in arguments
               if isinstance(a, torch.Tensor) and a.is_floating_point()]
-    weighted = (space[name](*arguments) * loads(gradient, space)).sum()
+    value = space[name](*arguments)
+    if not (isinstance(value, torch.Tensor) and value.requires_grad):  # detached from all of them
+        return {"value": dumps([None] * len(wanted))}
+    weighted = (value * loads(gradient, space)).sum()
     return {"value": dumps(list(torch.autograd.grad(weighted, wanted, allow_unused=True)))}
 
 

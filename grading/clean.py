@@ -46,8 +46,7 @@ def cleaned(course: Course, assignment: str, path: Path):
                   for name, release in released.items()}
         likely = max(shared, key=shared.get)
         if shared[likely] > shared[assignment]:
-            raise ValueError(f"this is the notebook of {likely}, under the name of {assignment}: "
-                             f"look for the right one and hand it in")
+            raise ValueError(f"this is the notebook of {likely}, not {assignment}: look for that")
         notebook, notes = merged(released[assignment], submission)
     except ValueError as wrong:
         notebook, notes = merged(released[assignment], new_notebook())[0], [str(wrong)]
@@ -82,8 +81,7 @@ def read_submission(path: Path):
         for cell in written:
             cell.cell_type = "raw"
     if sum(len(cell.source) for cell in notebook.cells if cell.cell_type == "code") > CODE:
-        raise ValueError(f"the notebook has more than {CODE:,} characters of code: take out what "
-                         f"is no code and hand it in again")
+        raise ValueError(f"it has more than {CODE:,} characters of code: take out what is none")
     return notebook
 
 

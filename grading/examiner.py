@@ -161,8 +161,7 @@ class Examination:
         except Exception as wrong:  # its message alone: a traceback would show the hidden test
             told = error(type(wrong).__name__, str(wrong) or "the test failed")
             # What is put into a message may be hidden inputs; what stands in the cells is not.
-            plain = isinstance(wrong, AssertionError) and str(wrong) in self.setup + test
-            ours = plain or isinstance(wrong, StudentError)
+            ours = isinstance(wrong, StudentError) or str(wrong) in self.setup + test
             return [told if ours or not self.secret else withheld(told)]
         return []
 

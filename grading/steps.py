@@ -43,9 +43,8 @@ def limited(seconds: int, step, course: Course, one: HandIn, *options) -> str:
         process.kill()  # and with it the sandbox, which dies with its parent
         process.join()
         sandbox.leave(process.pid)
-    if late:
-        return f"it ran for more than {seconds} seconds"
-    return f"the grader failed, see logs/{log.name}" if process.exitcode else ""
+    failed = f"the grader failed, see logs/{log.name}" if process.exitcode else ""
+    return f"it ran for more than {seconds} seconds" if late else failed
 
 
 def grade(folder: str, course: Course, one: HandIn, cell_seconds: int) -> None:

@@ -342,7 +342,7 @@ for number in (1, 2):
 session = get_ipython().kernel.session
 send = session.send
 def silent(stream, kind, content=None, **more):  # never says that this cell has ended
-    if getattr(kind, "get", dict)("msg_type", kind) != "status":
+    if (kind if isinstance(kind, str) else kind["header"]["msg_type"]) != "status":
         return send(stream, kind, content, **more)
     session.send = send
 session.send = silent

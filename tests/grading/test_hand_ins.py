@@ -258,7 +258,7 @@ def test_what_was_written_into_other_cells_is_put_back_kept_in_sight_and_noted(h
 
 def test_the_notebook_of_another_assignment_says_so(handed):
     notebook, note = handed(assignment="attention", under="mutual_information")
-    assert "this is the notebook of attention, under the name of mutual_information" in note
+    assert "this is the notebook of attention, not mutual_information" in note
     assert "softmax" not in by_name(notebook)
 
 

@@ -21,10 +21,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 COURSE = ROOT / "course"  # not below _build, which is thrown away: it holds the gradebook
 
 Folder = Annotated[Path, typer.Option("--course", help="Where nbgrader keeps the course.")]
-Roster = Annotated[Path | None, typer.Option(
-    help="The gradebook that Canvas exports; writes canvas.csv for its import.")]
-Columns = Annotated[list[str], typer.Option(
-    "--column", help="ASSIGNMENT=COLUMN: a column of that gradebook which is named otherwise.")]
+Roster = Annotated[Path | None, typer.Option(help="Canvas's gradebook; canvas.csv is written.")]
+Columns = Annotated[list[str], typer.Option("--column", help="ASSIGNMENT=COLUMN of the roster.")]
 Jobs = Annotated[int, typer.Option(help="Submissions graded at a time.")]
 
 
@@ -47,32 +45,28 @@ def build_command(
 @app.command()
 def grade(
     submitted: Annotated[Path, typer.Argument(
-        help="A folder: STUDENT/ASSIGNMENT.ipynb, STUDENT_ASSIGNMENT.ipynb, or as Canvas and "
-             "Moodle name what they let you download.")],
+        help="A folder: STUDENT/ASSIGNMENT.ipynb, or as Canvas and Moodle name downloads.")],
     roster: Roster = None,
     column: Columns = [],  # noqa: B006
     course: Folder = COURSE,
     jobs: Jobs = 2,
-    cell_seconds: Annotated[int, typer.Option(help="Seconds that a cell may run.")] =
-    steps.CELL_SECONDS,
-    seconds: Annotated[int, typer.Option(help="Seconds that a submission may run.")] =
-    steps.SECONDS,
+    cell_seconds: Annotated[int, typer.Option(help="For a cell.")] = steps.CELL_SECONDS,
+    seconds: Annotated[int, typer.Option(help="For a submission.")] = steps.SECONDS,
 ):
     """Grade a folder of notebooks; one bad submission costs nobody else anything."""
     made = _built(course)
     sandbox.check()
-    found = hand_ins(submitted, made.assignments)
-    known = pd.read_csv(roster, dtype=str) if roster else None
+    found = hand_ins(submitted.resolve(), made.assignments)  # graders work elsewhere
+    known = pd.read_csv(roster, dtype=str, keep_default_na=False) if roster else None
     if known is not None:  # what Canvas lacks is to be known before, not after grading
         earlier = {path.stem for path in (made.folder / "submitted").glob("*/*/*.ipynb")}
         wanted = earlier | {one.assignment for one in found if not one.reason}
         canvas_columns(known, sorted(wanted), column)
-    typer.echo("file → student → assignment")
-    for one in found:
-        typer.echo(one)
+    typer.echo("\n".join(["file → student → assignment", *map(str, found)]))
     notes = reasons(found)
     made.enrol({student for student, _ in notes} - {""})
-    made.forget_notes()
+    for path in (made.folder / "notes").glob("*/-*.txt"):  # of files that answer no assignment
+        path.unlink()
     for (student, assignment), note in notes.items():
         made.write_note(assignment, student, note, "collect")
         made.write_note(assignment, student, "", "clean")  # until it is cleaned anew
@@ -88,7 +82,7 @@ def export(roster: Roster = None, column: Columns = [], course: Folder = COURSE,
     made = _built(course)
     paths = (made.folder / "autograded").glob("*/*/*.ipynb")
     graded = [HandIn(path, path.name, name_of(path.parts[-3]), path.stem) for path in paths]
-    known = pd.read_csv(roster, dtype=str) if roster else None
+    known = pd.read_csv(roster, dtype=str, keep_default_na=False) if roster else None
     _export(made, graded, jobs, known, column)
 
 
@@ -100,9 +94,8 @@ def _each(course: Course, found: list[HandIn], jobs: int, failure: str, seconds:
         wrong = steps.limited(seconds, step, course, one, *options)
         course.write_note(one.assignment, one.student, wrong and f"{failure}: {wrong}",
                           step.__name__)
-        taken = time.monotonic() - start
         typer.echo(f"{step.__name__} {one.student} {one.assignment}: {wrong or 'done'} "
-                   f"({taken:.0f} s)", err=True)
+                   f"({time.monotonic() - start:.0f} s)", err=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(done, found))

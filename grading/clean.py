@@ -26,9 +26,10 @@ LARGEST = 20 * 2**20  # bytes of a notebook
 CODE = 2**20  # characters of code
 TEXT = 100_000  # characters of Markdown: more may take minutes, and stays text
 FORMULA = 5000  # characters of TeX: more may take minutes, too
+TAGS = 10_000  # of a cell: more, one in another, take minutes, too
 PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+=*")
-MATH = {"display", "mathvariant", "stretchy", "fence", "form", "accent", "columnalign", "width",
-        "linethickness", "minsize", "maxsize", "displaystyle", "scriptlevel", "lspace", "rspace"}
+MATH = {"display", "mathvariant", "stretchy", "form", "accent", "columnalign", "linethickness"}
+REACHES = re.compile(r"\b(get_ipython|_wire|_getframe|builtins|ctypes|socket|subprocess)\b")
 LINK = re.compile(r"(https?|mailto):", re.IGNORECASE)
 
 
@@ -45,8 +46,7 @@ def cleaned(course: Course, assignment: str, path: Path):
                   for name, release in released.items()}
         likely = max(shared, key=shared.get)
         if shared[likely] > shared[assignment]:
-            raise ValueError(f"this is the notebook of {likely}, under the name of {assignment}: "
-                             f"look for the right one and hand it in")
+            raise ValueError(f"this is the notebook of {likely}, not {assignment}: look for that")
         notebook, notes = merged(released[assignment], submission)
     except ValueError as wrong:
         notebook, notes = merged(released[assignment], new_notebook())[0], [str(wrong)]
@@ -63,16 +63,17 @@ def read_submission(path: Path):
     ------
     ValueError
         If it is too large or no notebook; the message is meant for the student.
+    OSError
+        If the file cannot be opened, which is no fault of the student's.
     """
+    raw = path.read_bytes()
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise ValueError(f"it has {size / 2**20:.0f} MB, more than {LARGEST >> 20}: clear its "
-                             f"outputs")
-        foreign = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+        if len(raw) > LARGEST:
+            raise ValueError(f"it has {len(raw) >> 20} MB, over {LARGEST >> 20}: clear outputs")
+        foreign = nbformat.reads(raw.decode("utf-8-sig"), as_version=4)
         notebook = new_notebook(cells=[_foreign(cell) for cell in foreign.cells])
     except Exception as wrong:  # whatever a foreign file makes the reader raise
-        why = " ".join(str(wrong).split())[:200]
+        why = re.sub(r"[^\w .,:]+", " ", str(wrong))[:100]  # which may be theirs, and no link
         raise ValueError(f"this is no notebook that can be read ({why}): download it again as "
                          f".ipynb and hand it in anew") from None
     written = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
@@ -80,8 +81,7 @@ def read_submission(path: Path):
         for cell in written:
             cell.cell_type = "raw"
     if sum(len(cell.source) for cell in notebook.cells if cell.cell_type == "code") > CODE:
-        raise ValueError(f"the notebook has more than {CODE:,} characters of code: take out what "
-                         f"is no code and hand it in again")
+        raise ValueError(f"it has more than {CODE:,} characters of code: take out what is none")
     return notebook
 
 
@@ -92,6 +92,9 @@ def merged(release, submission):
     filled = {name: _filled(cell, answers.get(name, []))
               for name, cell in known.items() if is_solution(cell)}
     notes = _notes(answers, filled, added, changed)
+    code = "\n".join(cell.source for cell in submission.cells if cell.cell_type == "code")
+    if words := sorted({*REACHES.findall(code)}):
+        notes.append(f"its code has {', '.join(words)}, which no answer needs: look at it")
     if any(cell.cell_type == "raw" for cell in submission.cells):
         notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")
     cells = [_own(cell) for cell in added.get(None, [])]
@@ -116,7 +119,7 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
         Of the cell's attachments, the address that holds a picture's data, by the picture's name.
     """
     pictures = {unquote(name): address for name, address in pictures.items()}
-    formulas, mark = [], secrets.token_hex(16)
+    formulas, shown, mark = [], [], secrets.token_hex(16)
 
     def pasted(found):  # as Colab does
         name = f"pasted-{len(pictures)}"
@@ -129,7 +132,8 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
 
     def passed(tag, attribute, value):
         if attribute == "src":
-            return pictures.get(unquote(value.removeprefix("attached/")))
+            shown.append(pictures.get(unquote(value.removeprefix("attached/"))))
+            return shown[-1] if sum(map(len, filter(None, shown))) < LARGEST else None
         return value if attribute not in ("href", "cite") or LINK.match(value) else None
 
     # nbconvert stops at an attachment that is missing.
@@ -147,6 +151,7 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
     # In an attribute, which shows no formula, a mark has no element.
     safe = re.sub(f"(<code>)?{mark}-([0-9]+)(</code>)?", lambda found: (
         formulas[int(found[2])] if found[1] and found[3] else ""), safe)
+    safe = safe if safe.count("<") < TAGS else f"<pre>{html.escape(text[:TEXT])}</pre>"
     # In one line, since Markdown goes on behind an empty one, and reads what was safe anew.
     return "<div>" + re.sub(r"[^\S ]", lambda space: f"&#{ord(space[0])};", safe) + "</div>"
 
@@ -154,8 +159,7 @@ def rendered(text: str, pictures: dict[str, str]) -> str:
 def mathml(tex: str, display: str) -> str:
     """Return TeX as MathML, or as it is if it is unknown."""
     try:
-        if len(tex) > FORMULA:
-            raise ValueError("too long")
+        assert len(tex) <= FORMULA
         root = convert_to_element(tex.replace("{aligned}", "{align*}"), display=display)
         for part in root.iter():
             part.text = html.unescape(part.text or "")
@@ -167,8 +171,7 @@ def mathml(tex: str, display: str) -> str:
 
 def _foreign(cell):
     """Make a cell anew of its text, its pictures and its name."""
-    new = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
-    made = new[cell.cell_type](_text(cell.source))
+    made = getattr(nbformat.v4, f"new_{cell.cell_type}_cell")(_text(cell.source))
     made.metadata["nbgrader"] = {"grade_id": grade_id(cell)}
     files = cell.get("attachments")
     if made.cell_type == "markdown" and isinstance(files, dict):

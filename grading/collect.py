@@ -66,15 +66,9 @@ def reasons(found: list[HandIn]) -> dict[tuple[str, str], str]:
     for one in found:
         if one.reason:
             notes[one.student, one.assignment].setdefault(one.reason, []).append(one.name)
-    return {who: "; ".join(f"{some(names)}: not graded, {reason}"
-                           for reason, names in groups.items())
-            for who, groups in notes.items()}
-
-
-def some(names: list[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return {who: "; ".join(
+        f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: not graded, "
+        f"{reason}" for reason, names in groups.items()) for who, groups in notes.items()}
 
 
 def printable(text: str) -> str:
@@ -102,6 +96,7 @@ def _hand_in(path: Path, folder: Path, assignments: list[str]) -> HandIn:
         before = last[:named[0].start()] if named else ""
         own = re.fullmatch(r"(?:Copy of )*(.+?) *[_-][ _-]*", before)
         student = own[1] if own else ""
+    student = student if len(key(student).encode()) <= 200 else ""  # more is no file's name
     return HandIn(path, name, student, "".join(known) if len(known) == 1 else "",
                   _reason(path, parts, student, len(known)))
 
@@ -116,6 +111,4 @@ def _reason(path: Path, parts: list[str], student: str, known: int) -> str:
         return "no notebook, whose name ends in .ipynb"
     if known != 1:
         return "its name holds no assignment's, or several"
-    if not student:
-        return "nobody knows whose it is: put it into a folder named after the student"
-    return "the student's name is too long" if len(key(student)) > 150 else ""
+    return "" if student else "nobody knows whose it is: put it into a folder with a student's name"

@@ -63,11 +63,6 @@ class Course:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(note, encoding="utf-8", errors="backslashreplace")
 
-    def forget_notes(self) -> None:
-        """Forget what was noted about files that answer no assignment."""
-        for path in (self.folder / "notes").glob("*/-*.txt"):
-            path.unlink()
-
     def _note(self, assignment: str, student: str, room: str) -> Path:
         return self.folder / "notes" / room / f"{assignment}-{key(student)}.txt"
 
@@ -84,9 +79,8 @@ def build(folder: Path, seed: int, notebooks: Path = NOTEBOOKS) -> Course:
     course, kept = Course(folder.resolve()), folder / "seed.txt"
     folder.mkdir(parents=True, exist_ok=True)
     if kept.exists() and kept.read_text() != str(seed):
-        raise ValueError(f"the course in {folder} has the seed {kept.read_text()}, and would no "
-                         f"longer fit what was handed out: build it with that seed, or move the "
-                         f"folder away to begin another course")
+        raise ValueError(f"the course in {folder} has the seed {kept.read_text()}, as has what was "
+                         f"handed out: build it with that one, or move the folder away")
     kept.write_text(str(seed))
     theirs = Path(nbgrader.__file__).parent / "server_extensions" / "formgrader" / "templates"
     (folder / "nbgrader_config.py").write_text(CONFIG.read_text().format(

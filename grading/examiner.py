@@ -10,7 +10,6 @@ process, and what is patched there stays there.
 
 import ast
 import asyncio
-import builtins
 import json
 import re
 from pathlib import Path
@@ -35,6 +34,7 @@ HIDDEN = "### BEGIN HIDDEN TESTS"
 IMPORT = re.compile(r"^(import|from) s3rec_mini", re.MULTILINE)  # where an assignment needs it
 BASE64 = re.compile(r"[A-Za-z0-9+/\n]*=*\n?")
 SHOWN = ("text/plain", "image/png")  # no script of a student's reaches the teacher's browser
+PRINTS = ("stream", "display_data", "execute_result", "error")  # messages of a kernel
 STUB = f"""import types
 _wire = types.ModuleType("_wire")
 exec({Path(wire.__file__).read_text()!r}, _wire.__dict__)
@@ -79,17 +79,19 @@ class Examine(Execute):
 
     def process_message(self, msg, cell, cell_index):
         """Keep an output, unless the cell has printed too much: then stop it."""
-        if msg["msg_type"] in ("stream", "display_data", "execute_result", "error"):
+        if msg["msg_type"] in PRINTS:
+            msg["content"].pop("transient", None)  # by which it would change an earlier output
             before, self.printed = self.printed, self.printed + len(json.dumps(msg["content"]))
             if self.printed > OUTPUT:
                 if before <= OUTPUT:  # it would print until its time is up, and fill the memory
                     self.stopping = asyncio.ensure_future(self.km.interrupt_kernel())
                 return None
-        return super().process_message(msg, cell, cell_index)
+        counted = msg["msg_type"] in (*PRINTS, "status", "clear_output")
+        return super().process_message(msg, cell, cell_index) if counted else None
 
     def _execute(self, cell, index):
         """Run a cell in the kernel; a kernel that is dead leaves an error in the cell."""
-        self.printed = 0
+        self.printed, there = 0, self.nb.cells[index]
         if self.dead:
             cell.outputs = [NOT_RUN]
             return
@@ -100,6 +102,7 @@ class Examine(Execute):
         except DeadKernelError:
             self.dead = True
             cell.outputs = [ENDED]
+        self.nb.cells[index] = there  # nbclient may have put this one there
         if self.printed > OUTPUT:
             cell.outputs = [*cell.outputs[:1], TOO_MUCH]
 
@@ -112,9 +115,8 @@ class Examine(Execute):
 
     def _ask(self, *arguments) -> dict:
         """Call `_examined` in the kernel."""
-        cell, first = new_code_cell(f"_examined(*{arguments!r})"), self.nb.cells[0]
+        cell = new_code_cell(f"_examined(*{arguments!r})")
         self._execute(cell, 0)
-        self.nb.cells[0] = first  # nbclient has put the question there
         for output in cell.outputs:
             if ANSWER in output.get("data", {}):
                 return output["data"][ANSWER]
@@ -142,7 +144,7 @@ class Examination:
     """
 
     def __init__(self, setup: str, answers: set[str], ask):
-        self.answers, self.ask = answers, ask
+        self.setup, self.answers, self.ask = setup, answers, ask
         self.secret = False  # whether the student's code may have seen hidden inputs
         self.space = {"__name__": "examination"}
         exec(compile(setup, "setup", "exec"), self.space)
@@ -158,7 +160,8 @@ class Examination:
             exec(compile(test[len(shown):], "test", "exec"), space)
         except Exception as wrong:  # its message alone: a traceback would show the hidden test
             told = error(type(wrong).__name__, str(wrong) or "the test failed")
-            ours = isinstance(wrong, (AssertionError, StudentError))
+            # What is put into a message may be hidden inputs; what stands in the cells is not.
+            ours = isinstance(wrong, StudentError) or str(wrong) in self.setup + test
             return [told if ours or not self.secret else withheld(told)]
         return []
 
@@ -232,6 +235,8 @@ NO_ROOM = error("PrintedTooMuch", f"left out: the notebook prints more than {STO
 ENDED = error("KernelDied", "this cell ended Python itself: too much memory, or an exit")
 NOT_RUN = error("KernelDied", "not run: an earlier cell had ended Python")
 LATE = error("TookTooLong", "this took longer than a cell may take when it is graded")
+WITHHELD = error("Failed", "run the cells above in your own notebook, or try other inputs")
+NOT_SHOWN = new_output("stream", text="Not shown, since hidden tests had run: see your notebook.\n")
 
 
 class Withhold(NbGraderPreprocessor):
@@ -241,25 +246,21 @@ class Withhold(NbGraderPreprocessor):
         """Change a graded notebook; called by nbgrader."""
         seen = False
         for cell in nb.cells:
-            if seen and cell.get("outputs") and not (is_grade(cell) and not is_solution(cell)):
-                failed = [output for output in cell.outputs if output.output_type == "error"]
-                cell.outputs = [withheld(failed[-1]) if failed else new_output("stream", text=(
-                    "Not shown here, since hidden tests had run before: see your own notebook.\n"))]
+            if seen and cell.cell_type == "code" and (is_solution(cell) or not is_grade(cell)):
+                cell.outputs = [NOT_SHOWN]  # not even whether it failed
             seen |= HIDDEN in cell.source
         return nb, resources
 
 
 def withheld(output):
-    """Return an error without what a student's code may have written into it."""
-    if output in (TOO_MUCH, NO_ROOM, ENDED, NOT_RUN, LATE):
-        return output
-    kind = output.ename if hasattr(builtins, output.ename) else "Exception"
-    return error(kind, "run the cells above in your own notebook, or try other inputs")
+    """Return an error without what a student's code may have written into it, its kind too."""
+    return output if output in (TOO_MUCH, NO_ROOM, ENDED, NOT_RUN, LATE) else WITHHELD
 
 
 def plain(output):
     """Return an output as text and pictures, without what a browser would run or no file takes."""
-    written = json.dumps(output, ensure_ascii=False).encode(errors="replace")  # half signs
+    written = re.sub(r"\\u001b(\[[0-9;]*m)?", "", json.dumps(output, ensure_ascii=False))  # colours
+    written = written.encode(errors="replace")  # half signs
     output = from_dict(json.loads(written))
     if "data" in output:
         output.metadata = {}  # becomes attributes of a picture

@@ -43,9 +43,8 @@ def limited(seconds: int, step, course: Course, one: HandIn, *options) -> str:
         process.kill()  # and with it the sandbox, which dies with its parent
         process.join()
         sandbox.leave(process.pid)
-    if late:
-        return f"it ran for more than {seconds} seconds"
-    return f"the grader failed, see logs/{log.name}" if process.exitcode else ""
+    failed = f"the grader failed, see logs/{log.name}" if process.exitcode else ""
+    return f"it ran for more than {seconds} seconds" if late else failed
 
 
 def grade(folder: str, course: Course, one: HandIn, cell_seconds: int) -> None:
@@ -79,7 +78,7 @@ def page(_: str, course: Course, one: HandIn) -> None:
 
 def _logged(log: Path, folder: str, step, course: Course, *arguments) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (sandbox.MEMORY, sandbox.MEMORY))  # a kernel may send
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(output, 1), os.dup2(output, 2)
     os.chdir(course.folder)
     if not sandbox.left_out():

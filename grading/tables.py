@@ -33,7 +33,7 @@ def write_tables(course: Course, roster: pd.DataFrame | None, columns: list[str]
 
 def inert(value):
     """Return what a table shows, so that no spreadsheet takes a text for a formula."""
-    begins = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    begins = isinstance(value, str) and value.startswith(tuple("=+-@＝＋－＠\t\r"))
     return f"'{value}" if begins else value
 
 
@@ -45,8 +45,9 @@ def _write(course: Course, name: str, table: pd.DataFrame) -> Path:
 def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return all scores, a row a student and a column a question, and the totals by assignment.
 
-    A question that waits to be graded by hand is empty, and counts nothing yet. The last row, of
-    nobody, says which files were not graded since nobody knows whose they are.
+    A question that waits to be graded by hand is empty, and counts nothing yet. Points that were
+    given by hand stand when a notebook is graded again, with a note. The last row, of nobody, says
+    which files were not graded since nobody knows whose they are.
     """
     rows, totals = {}, {name: {} for name in course.assignments}
     points = {assignment: questions(course, assignment) for assignment in course.assignments}
@@ -61,8 +62,9 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                         assignment, assignment, key(student))
                 except MissingEntry:
                     continue
-                scores = {grade.name: None if grade.needs_manual_grade or (
-                    grade.auto_score is grade.manual_score is None) else grade.score
+                by_hand = {grade for grade in submission.grades if grade.manual_score is not None}
+                scores = {grade.name: None if grade not in by_hand and (
+                    grade.needs_manual_grade or grade.auto_score is None) else grade.score
                     for grade in submission.grades}
                 there = course.notebook("autograded", assignment, student).exists()
                 if not there and set(scores.values()) == {None}:  # its grading failed
@@ -73,6 +75,8 @@ def grade_table(course: Course) -> tuple[pd.DataFrame, pd.DataFrame]:
                 row[f"{assignment}: total"] = totals[assignment][student] = total
                 if None in scores.values():
                     notes.append(f"{assignment}: to be graded by hand")
+                if any(grade.needs_manual_grade for grade in by_hand):  # it was graded again since
+                    notes.append(f"{assignment}: points by hand are from before, look again")
             if student or any(notes):
                 rows[student] = row | {"note": "; ".join(note for note in notes if note)}
     if not rows:
@@ -110,8 +114,8 @@ def canvas_table(roster: pd.DataFrame, totals: pd.DataFrame, columns: list[str] 
     students = roster["SIS Login ID"].where(roster["SIS Login ID"].isin(totals.index), roster["ID"])
     if not students.isin(totals.index).any():
         logins = ", ".join(roster["SIS Login ID"].dropna()[:3])
-        raise ValueError(f"no student of the roster handed in: name folders or files after the SIS "
-                         f"Login ID ({logins}, …), or leave them as Canvas names them")
+        raise ValueError(f"no student of the roster handed in: name folders or files after the "
+                         f"SIS Login ID ({logins}, …), or leave them as Canvas names them")
     table = roster[[name for name in IDENTITY if name in roster]].copy()
     names = canvas_columns(roster, list(totals), columns)
     for assignment, column in zip(totals, names, strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 LARGEST = 10 * 2**20  # bytes of an array
+KINDS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def dumps(value) -> str:
@@ -39,10 +40,17 @@ def examined(space: dict, name: str, arguments: str | None = None, gradient: str
         return {"function": True} if callable(space[name]) else {"value": dumps(space[name])}
     arguments = loads(arguments, space)
     if gradient is None:
-        return {"value": dumps(space[name](*arguments))}
+        kept = [a for a in arguments if not isinstance(a, np.random.Generator)]
+        before, value = dumps(kept), dumps(space[name](*arguments))
+        if dumps(kept) != before:
+            raise ValueError(f"{name} changes what it is given: work on a copy")
+        return {"value": value}
     wanted = [a.requires_grad_() for a in arguments
               if isinstance(a, torch.Tensor) and a.is_floating_point()]
-    weighted = (space[name](*arguments) * loads(gradient, space)).sum()
+    value = space[name](*arguments)
+    if not (isinstance(value, torch.Tensor) and value.requires_grad):  # detached from all of them
+        return {"value": dumps([None] * len(wanted))}
+    weighted = (value * loads(gradient, space)).sum()
     return {"value": dumps(list(torch.autograd.grad(weighted, wanted, allow_unused=True)))}
 
 
@@ -51,10 +59,9 @@ def _packed(value):
         return value
     if isinstance(value, np.generic):
         return _packed(value.item())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        kind = next(kind for kind in (list, tuple, (set, frozenset)) if isinstance(value, kind))
-        name = "set" if isinstance(kind, tuple) else kind.__name__
-        return {name: [_packed(part) for part in value]}
+    for name, kind in KINDS.items():
+        if isinstance(value, kind):
+            return {name: [_packed(part) for part in value]}
     if isinstance(value, dict):
         return {"dict": [[_packed(key), _packed(part)] for key, part in value.items()]}
     if isinstance(value, torch.Tensor):
@@ -73,9 +80,8 @@ def _unpacked(value, functions):
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
-    if kind in ("list", "tuple", "set"):
-        parts = [_unpacked(part, functions) for part in content]
-        return {"list": list, "tuple": tuple, "set": set}[kind](parts)
+    if kind in KINDS:
+        return KINDS[kind](_unpacked(part, functions) for part in content)
     if kind == "dict":
         return {_unpacked(key, functions): _unpacked(part, functions) for key, part in content}
     if kind in ("tensor", "array"):

@@ -366,6 +366,10 @@ def multi_head(inputs, weights, visible):
     "matrices_transposed": ({
         "multi-head": HEADS.replace(".T for weight", " for weight").replace("[3].T", "[3]"),
     }, {"q3-random"}),
+    "heads_detached": ({
+        "multi-head": changed(HEADS, "= attention(query[",
+                              "= attention(query.detach()["),
+    }, {"q3-random"}),
     "positions_from_the_left": ({"embedded": """
 def embedded(item_ids, item_table, position_table):
     item_ids = item_ids[:, -len(position_table):]
@@ -392,6 +396,12 @@ def embedded(item_ids, item_table, position_table):
     places = position_table[-length:] if NEWEST_ROW == -1 else position_table[:length].flip(0)
     return item_table[item_ids] * (item_ids != 0)[..., None] + places
 """}, {"q4-example", "q4-padding"}),
+    "tables_that_cannot_be_trained": ({"embedded": """
+def embedded(item_ids, item_table, position_table):
+    ids, table = item_ids[:, -len(position_table):].numpy(), item_table.detach().numpy()
+    places = position_table.detach().numpy()[::1 if NEWEST_ROW == -1 else -1][-ids.shape[1]:]
+    return torch.from_numpy((table[ids] + places) * (ids != 0)[..., None])
+"""}, {"q4-padding"}),
     "oldest_items_of_a_long_row_kept": ({"embedded": """
 def embedded(item_ids, item_table, position_table):
     item_ids = item_ids[:, :len(position_table)]
@@ -415,6 +425,12 @@ def leaks(encoder, inputs, item_ids):
     "tolerance_too_large": ({
         "leaks": changed(LEAKS, "> 1e-10", "> 1e-2"),
     }, ALL_OF_5),
+    "tolerance_of_a_millionth": ({
+        "leaks": LEAKS.replace("item_ids):", "item_ids, tolerance=1e-6):").replace(
+            "> 1e-10", "> tolerance"),
+        "verdicts": changed(RIGHT["weights_by_exp_and_a_helper_cell_above"]["verdicts"],
+                            "INPUTS, ROW)", "INPUTS, ROW, 1e-10)"),
+    }, {"q5-encoders"}),
     "queries_at_padding_reported": ({
         "leaks": changed(LEAKS, "and item_ids[query] and", "and"),
     }, {"q5-example"} | ALL_OF_5),

@@ -85,11 +85,12 @@ def scripts(cells):
     cells["own"] = new_markdown_cell(text)
 
 
-def spied(name, function, place, source):
+def spied(name, function, place, source, keep=False):
     """Write down the inputs of one function, and do something with them in another cell."""
     def change(cells):
         cells[name].source += f"""
-seen, unseen = [], {function}
+{"" if keep else "seen = []"}
+unseen = {function}
 def {function}(*arguments):
     seen.append(f"SPY {{[getattr(a, 'tolist', str)() for a in arguments]}}")
     return unseen(*arguments)
@@ -310,6 +311,43 @@ from IPython.display import display
 display({"image/png": "SPY" * 40, "text/plain": str(seen)}, raw=True)
 raise type(f"SPY{len(seen)}", (ValueError,), {})(str(seen))
 """), set()),
+    "changes_an_earlier_output": (spied("info-nce", "info_nce", "mutual-information", """
+from IPython.display import display
+kernel = get_ipython().kernel
+display("nothing yet", display_id="spy")
+def show(told):
+    for kind in ("update_display_data", "display_data", "SPY" * 2**20):
+        kernel.session.send(kernel.iopub_socket, kind, {
+            "data": {"text/plain": told, "text/html": told}, "metadata": {},
+            "transient": {"display_id": "spy"}}, parent=kernel.get_parent())
+seen = type("Shown", (list,), {"append": lambda self, told: show(told)})()
+""", keep=True), set()),
+    "says_hidden_inputs_in_its_answers": (below("info-nce", """
+def info_nce(scores, temperature=TEMPERATURE):
+    return torch.zeros(1, 77, int(1000 * scores.abs().sum()) % 1000 + 1)
+"""), Q2 | Q5),
+    "writes_to_the_log": (below("best-critic", """
+import os
+for number in (1, 2):
+    os.write(number, b"LOGGED" * 1000)
+    try:
+        os.ftruncate(number, 0)
+        os.lseek(number, 2**36, 0)
+        os.write(number, b"LOGGED")
+        os.fchmod(number, 0o4755)
+    except OSError:
+        pass
+"""), set()),
+    "hides_a_cell": (lambda cells: cells.update({"first": new_code_cell("""
+session = get_ipython().kernel.session
+send = session.send
+def silent(stream, kind, content=None, **more):  # never says that this cell has ended
+    if (kind if isinstance(kind, str) else kind["header"]["msg_type"]) != "status":
+        return send(stream, kind, content, **more)
+    session.send = send
+session.send = silent
+HIDDEN_CELL = True
+""")} | {name: cells.pop(name) for name in list(cells)}), set()),
     "raises_hidden_inputs": (below("info-nce", """
 def info_nce(scores, temperature=TEMPERATURE):
     raise type(f"SPY{scores.shape[0]}", (ValueError,), {})(f"SPY {scores.tolist()}")
@@ -366,6 +404,9 @@ LEADS = ["[x](javascript:alert(1))", "$\\href{javascript:alert(1)}{x}$",
 
 # What grades.csv says of them, and of those that lose nothing by it.
 NOTED = {
+    "hides_a_cell": "TookTooLong, see its page",
+    "patches_helpers": "its code has builtins, which no answer needs",
+    "hooks_execution": "its code has get_ipython",
     "labels_lost": "no cell has the label of the answer mutual-information, info-nce",
     "deletes_cells": "no cell has the label of the answer mutual-information",
     "edits_tests": "no place for an answer, and put back as it was",

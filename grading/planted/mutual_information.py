@@ -86,6 +86,13 @@ def mutual_information(counts):
     p = counts / counts.sum()
     return -(p[p > 0] * p[p > 0].log()).sum()
 """}, {"q1-tables", "q1-zeros"}),
+    "zero_divided_by_zero": ({"mutual-information": """
+def mutual_information(counts):
+    given = counts / counts.sum(1, keepdim=True)
+    p = counts.sum(1) / counts.sum()
+    entropy = torch.special.entr
+    return entropy(counts.sum(0) / counts.sum()).sum() - (p * entropy(given).sum(1)).sum()
+"""}, {"q1-zeros"}),
     "wrong_sign": ({"info-nce": """
 def info_nce(scores, temperature=TEMPERATURE):
     scores = scores / temperature
@@ -146,6 +153,13 @@ def in_batch_info_nce(queries, keys, groups):
     false = (groups[:, None] == groups) & ~torch.eye(len(scores), dtype=torch.bool)
     return (scores.masked_fill(false, -torch.inf).logsumexp(0) - scores.diagonal()).mean()
 """}, {"q3-direction", "q3-false-negatives"}),
+    "no_gradient": ({"in-batch-info-nce": """
+def in_batch_info_nce(queries, keys, groups):
+    scores = queries.numpy() @ keys.numpy().T / TEMPERATURE
+    false = (groups[:, None] == groups).numpy() & ~np.eye(len(scores), dtype=bool)
+    scores = np.where(false, -np.inf, scores)
+    return float((np.logaddexp.reduce(scores, 1) - scores.diagonal()).mean())
+"""}, {"q3-direction"}),
     "factor_forgotten": ({"best-critic": """
 def best_critic(x, y):
     return y**2 / 2 - (y - RHO * x) ** 2 / (2 * (1 - RHO**2))

@@ -269,6 +269,20 @@ WRONG = {
     "sorted_by_item": (prepared(key="row[3]"), {"q1-example", "q1-core", "q1-ties"}),
     "filtered_once": (prepared(rounds=1), {"q1-core"}),
     "filtered_twice": (prepared(rounds=2), {"q1-core"}),
+    "filtered_twenty_times": (prepared(rounds=20), {"q1-core"}),
+    "distinct_choices_counted": ({"prepare": """
+def prepare(users, items, times, min_user, min_item):
+    rows = pd.DataFrame({"user": users, "item": items, "time": times})
+    rows = rows[::-1] if NEWEST_FIRST else rows
+    rows = rows.sort_values("time", kind="stable")
+    size = None
+    while size != len(rows):
+        size = len(rows)
+        rows = rows[rows.groupby("user")["item"].transform("nunique") >= min_user]
+        rows = rows[rows.groupby("item")["user"].transform("nunique") >= min_item]
+    ids = {name: n for n, name in enumerate(sorted(rows["item"].unique()), 1)}
+    return {user: [ids[name] for name in part["item"]] for user, part in rows.groupby("user")}
+"""}, {"q1-core"}),
     "ties_the_wrong_way": (prepared(newest_first="not NEWEST_FIRST"), {"q1-ties"}),
     "ties_by_item": (prepared(key="(row[0], row[3])"), {"q1-ties"}),
     "ids_from_zero": (prepared(first=0), {"q1-example", "q1-core", "q1-ties"}),
@@ -283,6 +297,10 @@ def leave_one_out(sequence):
     "negatives_avoid_the_held_out": ({"training-negatives": """
 def training_negatives(sequence, num_items):
     return sorted(set(range(1, num_items + 1)) - set(sequence))
+"""}, {"q2-negatives"}),
+    "negatives_between_ids": ({"training-negatives": """
+def training_negatives(sequence, num_items):
+    return [item + 0.5 for item in range(1, num_items + 1) if item not in sequence[:-2]]
 """}, {"q2-negatives"}),
     "padding_is_a_negative": ({"training-negatives": """
 def training_negatives(sequence, num_items):
@@ -314,11 +332,27 @@ def sampled_hit_rate(rank, num_competitors, num_negatives, k):
 among_drawn = float(np.mean([sampled_hit_rate(r, 150, NUM_NEGATIVES, 10) for r in GIVEN_RANKS]))
 reported = {"full": among_drawn, "sampled": among_drawn}
 """}, {"q4-reported"}),
+    "hit_at_rank_11": ({"reported": """
+drawn = [sampled_hit_rate(r, 150, NUM_NEGATIVES, 10) for r in GIVEN_RANKS]
+reported = {"full": sum(r <= 11 for r in GIVEN_RANKS) / 60, "sampled": sum(drawn) / 60}
+"""}, {"q4-reported"}),
     "hit_of_the_expected_rank": ({"reported": """
 expected = [expected_sampled_rank(r, 150, NUM_NEGATIVES) for r in GIVEN_RANKS]
 reported = {"full": sum(r <= 10 for r in GIVEN_RANKS) / 60,
             "sampled": sum(r <= 10 for r in expected) / 60}
 """}, {"q4-reported"}),
+    "popularity_hard_coded": ({"baseline-scores": """
+def popularity_scores(training, num_items):
+    return torch.tensor([0.0, 2, 4, 2, 0]).double()
+
+def markov_scores(training, newest, num_items):
+    pairs = torch.zeros(num_items + 2, num_items + 2).double()
+    for sequence in training:
+        for first, second in zip(sequence, sequence[1:]):
+            pairs[first, second] += 1
+    counts = torch.bincount(torch.tensor(sum(training, [])), minlength=num_items + 2)
+    return pairs[newest] + counts / (counts.sum() + 1)
+"""}, {"q5-scores", "q5-baselines", "q7-gain"}),
     "chain_runs_backwards": ({"baseline-scores": """
 def popularity_scores(training, num_items):
     return torch.bincount(torch.tensor(sum(training, [])), minlength=num_items + 2).double()

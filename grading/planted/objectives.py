@@ -379,6 +379,14 @@ def mask_items(item_ids, probability, generator):
         "torch.rand(item_ids.shape)")}, {"q1-generator"}),
     "own_generator": ({"mask-items": but(MASK, "generator.random",
                                          "np.random.default_rng(0).random")}, {"q1-generator"}),
+    "masked_in_place": ({"mask-items": but(
+        MASK, "return torch.where(real & (always | (draws < probability)), MASK_ID, item_ids)",
+        "item_ids[real & (always | (draws < probability))] = MASK_ID\n    return item_ids")},
+        Q1 | {"q1-generator"}),
+    "masks_shared_by_two_rows": ({"mask-items": but(
+        MASK, "generator.random(tuple(item_ids.shape))",
+        "generator.random(tuple(item_ids.shape)).repeat(2, 0)[:len(item_ids)]")},
+        {"q1-frequencies"}),
     "mask_id_drawn": ({"draw-negatives": """
 def draw_negatives(histories, num_items, num_negatives, generator):
     drawn = [generator.choice(np.setdiff1d(np.arange(1, num_items + 2), row), num_negatives)
@@ -425,6 +433,20 @@ def draw_negatives(histories, num_items, num_negatives, generator):
         result.append(unseen[(draws * len(unseen)).astype(int)])
     return torch.from_numpy(np.stack(result))
 """}, {"q2-uniform"}),
+    "drawn_without_replacement": ({"draw-negatives": """
+def draw_negatives(histories, num_items, num_negatives, generator):
+    drawn = []
+    for row in histories.numpy():
+        unseen = np.setdiff1d(np.arange(1, num_items + 1), row)
+        drawn.append(generator.permutation(np.resize(unseen, num_negatives)))
+    return torch.from_numpy(np.stack(drawn))
+"""}, {"q2-uniform"}),
+    "padding_drawn_where_none_stands": ({"draw-negatives": """
+def draw_negatives(histories, num_items, num_negatives, generator):
+    drawn = [generator.choice(np.setdiff1d(np.arange(num_items + 1), row), num_negatives)
+             for row in histories.numpy()]
+    return torch.from_numpy(np.stack(drawn))
+"""}, {"q2-uniform"}),
     "aap_at_masked_positions": ({"aap-loss": but(AAP, "(item_ids != 0) & (masked_ids == item_ids)",
                                                  "masked_ids != item_ids")}, Q3),
     "aap_at_padding_too": ({"aap-loss": but(AAP, "(item_ids != 0) & (masked_ids == item_ids)",
@@ -445,6 +467,12 @@ def draw_negatives(histories, num_items, num_negatives, generator):
 def aap_loss(*arguments):
     return torch.tensor(3.607212)
 """}, {"q3-random"}),
+    "aap_is_a_plain_number": ({"aap-loss": but(AAP, "losses.sum()", "losses.sum().item()")},
+                              {"q3-random"}),
+    "aap_log_of_a_sum": ({"aap-loss": but(
+        AAP, "F.binary_cross_entropy_with_logits(scores, present, reduction=\"none\")",
+        "torch.where(scores.abs() < 40, (1 + scores.exp()).log(), scores.relu()) "
+        "- scores * present")}, {"q3-random"}),
     "mip_at_unmasked_positions": ({"mip-loss": but(
         MIP, "masked_ids != item_ids", "(masked_ids == item_ids) & (item_ids != 0)")}, Q4),
     "mip_everywhere": ({"mip-loss": but(MIP, "masked_ids != item_ids", "item_ids >= 0")}, Q4),
@@ -479,6 +507,12 @@ def aap_loss(*arguments):
                                 {"q5-values", "q5-random"}),
     "map_column_0_a_candidate": ({"map-loss": MAP.replace("[1:]", "").replace("[:, 1:]", "")}, Q5),
     "map_nothing_over_nothing": ({"map-loss": but(MAP, ".clamp(min=1)", "")}, {"q5-edges"}),
+    "map_scores_cut_off": ({"map-loss": but(MAP, "own = item_attributes",
+                                            "scores = scores.clamp(-40, 40)\n"
+                                            "    own = item_attributes")}, {"q5-random"}),
+    "map_tables_detached": ({"map-loss": but(MAP, "@ head @ attribute_table[1:].T",
+                                             "@ (head @ attribute_table[1:].T).detach()")},
+                            {"q5-random"}),
     "map_head_transposed": ({"map-loss": but(MAP, "@ head @", "@ head.T @")}, Q5),
     "map_mean_over_positions": ({"map-loss": but(MAP, "means.sum() / len(item_ids)",
                                                  "means.mean()")}, Q5),
@@ -501,6 +535,8 @@ def aap_loss(*arguments):
         SEGMENTS, "torch.where(inside, foreign, around)",
         "torch.where(inside & (place < lengths[:, None] - 1), foreign, around)")},
         {"q6-views", "q6-views-random"}),
+    "foreign_segment_never_from_the_end": ({"segment-views": but(
+        SEGMENTS, "len(pool) - 1", "len(pool) - 2")}, {"q6-views-random"}),
     "foreign_segment_of_constant_length": ({"segment-views": but(
         SEGMENTS, "torch.where(inside, foreign, around)",
         "torch.where(real & (place >= 0) & (place < 2), foreign, around)")},
@@ -514,6 +550,13 @@ def aap_loss(*arguments):
     "sp_swapped": ({"sp-loss": but(SP, "better.sigmoid() - worse.sigmoid()",
                                    "worse.sigmoid() - better.sigmoid()")}, {"q6-loss"}),
     "sp_sum_over_the_batch": ({"sp-loss": but(SP, ".mean()", ".sum()")}, {"q6-loss"}),
+    "sp_segments_detached": ({"sp-loss": but(
+        SP, "(queries * positive).sum(1), (queries * negative).sum(1)",
+        "(queries * positive.detach()).sum(1), (queries * negative.detach()).sum(1)")},
+        {"q6-loss"}),
+    "sp_gradient_not_a_number": ({"sp-loss": but(
+        SP, "better.sigmoid() - worse.sigmoid()", "1 / (1 + (-better).exp()) - worse.sigmoid()")},
+        {"q6-loss"}),
     "target_off_by_one": ({"pairwise-loss": but(PAIRWISE, "sequences[:, 1:]",
                                                 "sequences[:, :-1]")}, Q7),
     "places_of_targets": ({"pairwise-loss": but(PAIRWISE, "real = sequences[:, :-1] != 0",
@@ -537,6 +580,12 @@ def pairwise_loss(states, sequences, negative_ids, item_table):
                                                  "(positive - negative)).sum(1))",
                                                  "-(states[real] * (positive - negative)).sum(1)"
                                                  ".sigmoid().log()")}, {"q7-positions"}),
+    "pairwise_small_number_inside": ({"pairwise-loss": but(
+        PAIRWISE, "-F.logsigmoid((states[real] * (positive - negative)).sum(1))",
+        "-((states[real] * (positive - negative)).sum(1).sigmoid() + 1e-24).log()")},
+        {"q7-positions"}),
+    "pairwise_item_table_detached": ({"pairwise-loss": but(
+        PAIRWISE, "(positive - negative)", "(positive - negative).detach()")}, {"q7-positions"}),
     "pairwise_hard_coded": ({"pairwise-loss": """
 def pairwise_loss(*arguments):
     return torch.tensor(0.938457)
@@ -547,6 +596,8 @@ def pairwise_loss(*arguments):
     "pointwise_overflows": ({"pointwise-loss": but(POINTWISE, "F.logsigmoid(-negative)",
                                                    "(1 - negative.sigmoid()).log()")},
                             {"q7-pointwise"}),
+    "pointwise_is_a_plain_number": ({"pointwise-loss": but(
+        POINTWISE, "losses.mean()", "losses.mean().item()")}, {"q7-pointwise"}),
     "pointwise_of_last_item": ({"pointwise-loss": but(POINTWISE, "sequences[:, 1:]",
                                                       "sequences[:, :-1]")}, {"q7-pointwise"}),
     "weights_swapped": ({"pretraining-loss": """
@@ -558,6 +609,11 @@ def pretraining_loss(losses, weights):
 def pretraining_loss(losses, weights):
     means = dict(zip(OBJECTIVES, losses.mean(0)))
     return sum(w * means[n] for n, w in weights.items() if w) / sum(weights.values())
+"""}, {"q8-weights"}),
+    "weights_of_the_course_alone": ({"pretraining-loss": """
+def pretraining_loss(losses, weights):
+    means = zip(OBJECTIVES, losses.mean(0))
+    return sum(WEIGHTS[n] * mean for n, mean in means if not mean.isnan())
 """}, {"q8-weights"}),
     "weights_of_the_paper": ({"pretraining-loss": """
 def pretraining_loss(losses, weights):

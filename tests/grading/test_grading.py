@@ -59,7 +59,8 @@ def course(tmp_path_factory):
 
 def grade(course, folder, *options):
     """Grade a folder as `make grade` does; return grades.csv."""
-    command = [sys.executable, "-m", "grading", "grade", str(folder), "--course",
+    # By a path that holds from here alone, as a teacher types it.
+    command = [sys.executable, "-m", "grading", "grade", os.path.relpath(folder, ROOT), "--course",
                str(course.folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -94,6 +95,18 @@ def test_tensors_arrays_sets_and_generators_are_carried(dtype):
 def test_what_cannot_be_carried_is_refused(value):
     with pytest.raises((TypeError, ValueError)):
         wire.dumps(value)
+
+
+def test_a_function_that_changes_what_it_is_given_is_told_so():
+    asked = wire.dumps([torch.zeros(2), [1, 2], np.random.default_rng(0)])
+    space = {"adds": lambda tensor, *_: tensor.add_(1), "pops": lambda _, items, __: items.pop(),
+             "draws": lambda _, __, generator: generator.random(), "reads": lambda *_: 1}
+    draws, reads = (wire.examined(space, name, asked) for name in ("draws", "reads"))
+    assert wire.loads(reads["value"], {}) == 1
+    assert wire.loads(draws["value"], {}) == np.random.default_rng(0).random()
+    for name in ("adds", "pops"):
+        with pytest.raises(ValueError, match=f"{name} changes what it is given"):
+            wire.examined(space, name, asked)
 
 
 def test_functions_are_carried_by_a_name_the_other_side_knows():
@@ -292,6 +305,23 @@ def test_misconceptions_lose_exactly_the_points_they_should(course, graded, assi
 
 
 @pytest.mark.slow
+def test_points_given_by_hand_stand_when_a_notebook_is_graded_again_with_a_note(course, tmp_path):
+    hand_in(tmp_path, "judy", "attention", solved(course, "attention"))
+    row = grade(course, tmp_path).loc["judy"]
+    written = next(name for name in row.index if name.startswith("attention: q7-written"))
+    assert np.isnan(row[written]) and "attention: to be graded by hand" in row["note"]
+    with Gradebook(course.gradebook) as gradebook:
+        mark = gradebook.find_grade("q7-written", "attention", "attention", "judy")
+        mark.manual_score, mark.needs_manual_grade = 3.0, False
+        gradebook.db.commit()
+    once, _ = grade_table(course)
+    assert once.loc["judy", written] == 3 and "hand" not in once.loc["judy", "note"]
+    again = grade(course, tmp_path).loc["judy"]
+    assert again[written] == 3 and "points by hand are from before" in again["note"]
+    assert again["attention: total"] == row["attention: total"] + 3
+
+
+@pytest.mark.slow
 def test_what_the_grader_could_not_grade_is_noted_too(course, graded):
     course.enrol({"eve"})
     course.write_note("attention", "eve", "not graded: why")
@@ -385,6 +415,29 @@ def test_hidden_inputs_reach_the_teacher_and_no_feedback_page(course, attacked):
         text = BeautifulSoup(page, "html.parser").get_text()
         assert "SPY [[" in seen and "SPY [[" not in text, name
         assert not re.search(r"SPY\d", text) and "SPYSPY" not in page, name
+
+
+@pytest.mark.slow
+def test_no_earlier_output_and_no_message_of_a_test_tells_of_hidden_inputs(course, attacked):
+    texts = {}
+    for name in ("changes_an_earlier_output", "says_hidden_inputs_in_its_answers",
+                 "gives_back_its_input", "answers_from_a_table"):
+        page = (course.folder / "feedback" / name / ATTACKED / f"{ATTACKED}.html").read_text()
+        texts[name] = BeautifulSoup(page, "html.parser").get_text()
+        assert "in your own notebook" in texts[name] or name == "changes_an_earlier_output"
+    log = course.folder / "logs" / f"{ATTACKED}-writes_to_the_log-grade.txt"
+    assert log.stat().st_mode & 0o7777 == 0o600 and "LOGGED" not in log.read_text()
+    hides = course.folder / "feedback" / "hides_a_cell" / ATTACKED / f"{ATTACKED}.html"
+    assert "HIDDEN_CELL" in hides.read_text()
+    kept = course.notebook("autograded", ATTACKED, "changes_an_earlier_output").read_text()
+    assert "nothing yet" in kept
+    assert "SPY [[" not in texts["changes_an_earlier_output"] + kept
+    assert (course.folder / "logs" / f"{ATTACKED}-changes_an_earlier_output-grade.txt"
+            ).stat().st_size < 2**20
+    assert not re.search(r"\(1, 77, \d", texts["says_hidden_inputs_in_its_answers"])
+    # The first test with hidden inputs may say what is wrong with those that can be seen.
+    for name in ("gives_back_its_input", "answers_from_a_table"):
+        assert len(re.findall(r"off by up to \d", texts[name])) <= 1
 
 
 def test_there_are_forty_hostile_hand_ins_each_named_after_the_harm_it_tries():
@@ -604,23 +657,70 @@ def test_a_cgroup_limits_the_memory_of_all_processes_together(tmp_path):
     assert entered(code, tmp_path, limit)[0] == 128 + signal.SIGKILL
 
 
-def test_where_no_cgroup_limits_memory_a_watch_ends_the_largest_process(monkeypatch):
+def test_where_no_cgroup_limits_memory_one_look_ends_the_largest_until_the_rest_fit(monkeypatch):
     large = "kept = bytearray(200 * 2**20); print('large', flush=True); input()"
     parent = ("import subprocess, sys\n"
               "small = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)\n"
-              f"print(subprocess.Popen([sys.executable, '-c', {large!r}], stdin=-1).wait())\n"
+              f"two = [subprocess.Popen([sys.executable, '-c', {large!r}], stdin=-1)\n"
+              "       for _ in range(2)]\n"
+              "print({one.wait() for one in two})\n"
               "print(small.poll()); small.kill()")
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
                           text=True) as started:
-        assert started.stdout.readline() == "large\n"
-        sandbox.watch(started.pid)  # of 6 GiB it is a small part
+        assert [started.stdout.readline() for _ in range(2)] == ["large\n"] * 2
+        sandbox.watch(started.pid)  # of 6 GiB it is a small part, and all of them wait
         monkeypatch.setattr(sandbox, "MEMORY", 150 * 2**20)
         sandbox.watch(started.pid)
         try:
             ended, others = started.communicate(timeout=60)[0].split()
         finally:
             started.kill()
-    assert (ended, others) == ("-9", "None")
+    assert (ended, others) == ("{-9}", "None")
+
+
+def test_a_watch_ends_what_keeps_more_processors_busy_than_one_submission_may(monkeypatch):
+    parent = ("import subprocess, sys\n"
+              "two = [subprocess.Popen([sys.executable, '-c', 'while True: pass'])\n"
+              "       for _ in range(2)]\n"
+              "print('begun', flush=True)\n"
+              "print({one.wait() for one in two})")
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE,
+                          text=True) as started:
+        assert started.stdout.readline() == "begun\n"
+        sandbox.watch(started.pid)  # twenty seconds are free
+        time.sleep(1)
+        children = sandbox.psutil.Process(started.pid).children()
+        assert len(children) == 2
+        monkeypatch.setattr(sandbox, "BUSY", -1000.0)
+        sandbox.watch(started.pid)
+        try:
+            assert started.communicate(timeout=60)[0] == "{-9}\n"
+        finally:
+            for each in [started, *children]:
+                with contextlib.suppress(sandbox.psutil.Error, ProcessLookupError):
+                    each.kill()
+
+
+KEYS = {"x86_64": (248, 250), "aarch64": (217, 219)}  # add_key(2), keyctl(2)
+
+
+@pytest.mark.skipif(os.uname().machine not in KEYS, reason="calls the system by number")
+def test_code_in_the_sandbox_meets_no_key_of_the_teachers_login(tmp_path):
+    add, keyctl = KEYS[os.uname().machine]
+    read = (f"import ctypes; room = ctypes.create_string_buffer(99); "
+            f"found = ctypes.CDLL(None).syscall({keyctl}, 10, -3, b'user', b'ours', 0); "
+            f"print('SECRET' if found > 0 else 'NOTHING')")
+    script = (f"import ctypes, subprocess; from grading import sandbox as s\n"
+              f"system = ctypes.CDLL(None)\n"
+              f"assert system.syscall({keyctl}, 1, None) > 0  # a login has a keyring of its own\n"
+              f"assert system.syscall({add}, b'user', b'ours', b'secret', 6, -3) > 0\n"
+              f"exec({read!r})\n"
+              f"s.enter({str(tmp_path)!r})\n"
+              f"subprocess.run(s.command(['python', '-c', {read!r}], {str(tmp_path)!r}))")
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    if "AssertionError" in ran.stderr:
+        pytest.skip("this system keeps no keys")
+    assert sorted(ran.stdout.split()) == ["NOTHING", "SECRET"], ran.stderr
 
 
 @pytest.mark.slow

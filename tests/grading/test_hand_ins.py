@@ -24,7 +24,7 @@ from nbformat.v4 import (  # noqa: E402
 
 from grading import sandbox, steps  # noqa: E402
 from grading.__main__ import _each, grade  # noqa: E402
-from grading.clean import MATH, cleaned, rendered  # noqa: E402
+from grading.clean import MATH, cleaned, read_submission, rendered  # noqa: E402
 from grading.collect import HandIn, hand_ins, reasons  # noqa: E402
 from grading.course import Course, by_name, grade_id, key, name_of  # noqa: E402
 from grading.examiner import plain  # noqa: E402
@@ -84,7 +84,9 @@ def test_the_folder_or_the_platform_says_whose_it_is_and_the_file_never(
     ("ada/._attention.ipynb", "ada", "a program left it"),
     ("._attention.ipynb", "", "a program left it"),
     ("ada/.ipynb_checkpoints/attention-checkpoint.ipynb", "ada", "a program left it"),
-    ("x" * 200 + "/attention.ipynb", "x" * 200, "too long"),
+    ("x" * 200 + "/attention.ipynb", "", "nobody knows whose"),  # no file may have that name
+    ("!" * 100 + "/attention.ipynb", "", "nobody knows whose"),
+    ("好" * 60 + "_attention.ipynb", "", "nobody knows whose"),
 ])
 def test_what_is_not_graded_has_a_reason(tmp_path, file, student, reason):
     one = collected(tmp_path, file)[file]
@@ -256,7 +258,7 @@ def test_what_was_written_into_other_cells_is_put_back_kept_in_sight_and_noted(h
 
 def test_the_notebook_of_another_assignment_says_so(handed):
     notebook, note = handed(assignment="attention", under="mutual_information")
-    assert "this is the notebook of attention, under the name of mutual_information" in note
+    assert "this is the notebook of attention, not mutual_information" in note
     assert "softmax" not in by_name(notebook)
 
 
@@ -355,6 +357,20 @@ def test_what_a_student_writes_runs_and_loads_nothing(text):
             assert not element.get("src") and not element.get("href"), element
 
 
+def test_a_picture_that_is_shown_again_and_again_fills_no_page():
+    address = "data:image/png;base64," + "A" * 2**20
+    page = rendered("![x](attachment:a) " * 1000, {"a": address})
+    assert page.count(address) == 19 and len(page) < 22 * 2**20
+
+
+@pytest.mark.parametrize("text", ["<b>" * 28_000, "<div>" * 15_000, "> " * 5000 + "x",
+                                  "${{" * 900 + "x" + "}}" * 900 + "$"])
+def test_no_text_makes_a_page_that_takes_long_to_draw(text):
+    page = rendered(text, {})
+    assert page.count("<") < 10_010
+    assert ("x" in text) == ("x" in page) and page.startswith("<div>")
+
+
 @pytest.mark.parametrize(("tex", "shown"), [
     ("$x^2$", "<msup><mi>x</mi><mn>2</mn></msup>"), ("$$\\sum_i a_i$$", 'display="block"'),
     ("\\begin{align}a&=b\\\\c&=d\\end{align}", "<mtable"), ("$a < b$", "<mo>&lt;</mo>"),
@@ -362,6 +378,16 @@ def test_what_a_student_writes_runs_and_loads_nothing(text):
     ("$$\\begin{aligned}a&=b\\end{aligned}$$", "<mtable"), ("`$x$`", "<code>$x$</code>")])
 def test_formulas_are_made_when_a_page_is_and_need_no_script(tex, shown):
     assert shown in rendered(tex, {})
+
+
+def test_colours_of_a_terminal_are_left_out():
+    output = plain(new_output("stream", text="\x1b[0;31mred\x1b[0m and \x1b[" + "\x1b[0m" * 9))
+    assert output.text == "red and ["
+
+
+def test_a_file_that_cannot_be_opened_is_no_fault_of_the_students(tmp_path):
+    with pytest.raises(OSError, match="gone"):
+        read_submission(tmp_path / "gone.ipynb")
 
 
 def test_outputs_are_text_and_pictures_and_can_be_written():

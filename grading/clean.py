@@ -92,8 +92,8 @@ def merged(release, submission):
     filled = {name: _filled(cell, answers.get(name, []))
               for name, cell in known.items() if is_solution(cell)}
     notes = _notes(answers, filled, added, changed)
-    code = "\n".join(cell.source for cell in submission.cells if cell.cell_type == "code")
-    if words := sorted({*REACHES.findall(code)}):
+    theirs = str([cell for part in (answers, added) for cells in part.values() for cell in cells])
+    if words := sorted({*REACHES.findall(theirs)}):
         notes.append(f"its code has {', '.join(words)}, which no answer needs: look at it")
     if any(cell.cell_type == "raw" for cell in submission.cells):
         notes.append(f"raw text, or {TEXT:,} characters of text and more, is shown as it is")

@@ -247,7 +247,8 @@ class Withhold(NbGraderPreprocessor):
         seen = False
         for cell in nb.cells:
             if seen and cell.cell_type == "code" and (is_solution(cell) or not is_grade(cell)):
-                cell.outputs = [NOT_SHOWN]  # not even whether it failed
+                # Not even whether it failed, but where it ended Python or did not end.
+                cell.outputs = [a for a in cell.outputs if a in (ENDED, LATE)] or [NOT_SHOWN]
             seen |= HIDDEN in cell.source
         return nb, resources
 

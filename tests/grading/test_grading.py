@@ -429,9 +429,10 @@ def test_no_earlier_output_and_no_message_of_a_test_tells_of_hidden_inputs(cours
     assert log.stat().st_mode & 0o7777 == 0o600 and "LOGGED" not in log.read_text()
     hides = course.folder / "feedback" / "hides_a_cell" / ATTACKED / f"{ATTACKED}.html"
     assert "HIDDEN_CELL" in hides.read_text()
-    kept = course.notebook("autograded", ATTACKED, "changes_an_earlier_output").read_text()
-    assert "nothing yet" in kept
-    assert "SPY [[" not in texts["changes_an_earlier_output"] + kept
+    kept = nbformat.read(course.notebook("autograded", ATTACKED, "changes_an_earlier_output"), 4)
+    (earlier,) = (cell for cell in kept.cells if "nothing yet" in cell.source)
+    assert [output.data for output in earlier.outputs] == [{"text/plain": "'nothing yet'"}]
+    assert "SPY [[" not in texts["changes_an_earlier_output"]
     assert (course.folder / "logs" / f"{ATTACKED}-changes_an_earlier_output-grade.txt"
             ).stat().st_size < 2**20
     assert not re.search(r"\(1, 77, \d", texts["says_hidden_inputs_in_its_answers"])

@@ -84,9 +84,9 @@ def test_the_folder_or_the_platform_says_whose_it_is_and_the_file_never(
     ("ada/._attention.ipynb", "ada", "a program left it"),
     ("._attention.ipynb", "", "a program left it"),
     ("ada/.ipynb_checkpoints/attention-checkpoint.ipynb", "ada", "a program left it"),
-    ("x" * 200 + "/attention.ipynb", "", "nobody knows whose"),  # no file may have that name
+    ("x" * 210 + "/attention.ipynb", "", "nobody knows whose"),  # no file may have that name
     ("!" * 100 + "/attention.ipynb", "", "nobody knows whose"),
-    ("好" * 60 + "_attention.ipynb", "", "nobody knows whose"),
+    ("好" * 70 + "_attention.ipynb", "", "nobody knows whose"),
 ])
 def test_what_is_not_graded_has_a_reason(tmp_path, file, student, reason):
     one = collected(tmp_path, file)[file]

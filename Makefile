@@ -67,11 +67,11 @@ assignments: $(VENV)/.grading ## build the student versions into _build/assignme
 	$(BIN)/python -m grading build --seed $(or $(COURSE_SEED),2026)
 
 grade: $(VENV)/.grading ## grade a folder of notebooks: make grade SUBMITTED=dir (ROSTER=canvas.csv for a Canvas file)
-	@test -n '$(SUBMITTED)' || { echo "usage: make grade SUBMITTED=folder-of-notebooks [ROSTER=canvas.csv]"; exit 2; }
-	$(BIN)/python -m grading grade "$$SUBMITTED" $(if $(ROSTER),--roster '$(ROSTER)') $(ARGS)
+	@test -n "$$SUBMITTED" || { echo "usage: make grade SUBMITTED=folder-of-notebooks [ROSTER=canvas.csv]"; exit 2; }
+	$(BIN)/python -m grading grade "$$SUBMITTED" $(if $(ROSTER),--roster "$$ROSTER") $(ARGS)
 
 grades: $(VENV)/.grading ## write the grade tables and feedback again, after grading by hand
-	$(BIN)/python -m grading export $(if $(ROSTER),--roster '$(ROSTER)') $(ARGS)
+	$(BIN)/python -m grading export $(if $(ROSTER),--roster "$$ROSTER") $(ARGS)
 
 lint: $(VENV)/.lint ## check code, spelling and choice of words, the citation file and the workflows
 	$(BIN)/ruff check .

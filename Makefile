@@ -9,7 +9,7 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --con
 
 PACKAGE := $(shell find s3rec_mini -type f -not -name '*.pyc')
 SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_checkpoints/*') _config.yml _toc.yml
-CHAPTERS := $(wildcard $(addsuffix /*.ipynb,$(addprefix book/,foundations objectives training findings)))
+CHAPTERS := $(wildcard $(addsuffix /*.ipynb,$(addprefix book/,findings training objectives foundations))) # the long ones first
 CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 

@@ -57,11 +57,11 @@ def grade(
     made = _built(course)
     sandbox.check()
     found = hand_ins(submitted.resolve(), made.assignments)  # graders work elsewhere
+    graded = [one for one in found if not one.reason]
     known = pd.read_csv(roster, dtype=str, keep_default_na=False) if roster else None
     if known is not None:  # what Canvas lacks is to be known before, not after grading
         earlier = {path.stem for path in (made.folder / "submitted").glob("*/*/*.ipynb")}
-        wanted = earlier | {one.assignment for one in found if not one.reason}
-        canvas_columns(known, sorted(wanted), column)
+        canvas_columns(known, sorted(earlier | {one.assignment for one in graded}), column)
     typer.echo("\n".join(["file → student → assignment", *map(str, found)]))
     notes = reasons(found)
     made.enrol({student for student, _ in notes} - {""})
@@ -70,7 +70,6 @@ def grade(
     for (student, assignment), note in notes.items():
         made.write_note(assignment, student, note, "collect")
         made.write_note(assignment, student, "", "clean")  # until it is cleaned anew
-    graded = [one for one in found if not one.reason]
     _each(made, graded, jobs, "not graded", seconds, steps.grade, cell_seconds)
     _export(made, graded, jobs, known, column)
 

@@ -113,7 +113,7 @@ def canvas_table(roster: pd.DataFrame, totals: pd.DataFrame, columns: list[str] 
         raise ValueError(f"the roster lacks the columns {missing}: export the gradebook of Canvas")
     students = roster["SIS Login ID"].where(roster["SIS Login ID"].isin(totals.index), roster["ID"])
     if not students.isin(totals.index).any():
-        logins = ", ".join(roster["SIS Login ID"].dropna()[:3])
+        logins = ", ".join(roster["SIS Login ID"][:3])
         raise ValueError(f"no student of the roster handed in: name folders or files after the "
                          f"SIS Login ID ({logins}, …), or leave them as Canvas names them")
     table = roster[[name for name in IDENTITY if name in roster]].copy()

@@ -385,6 +385,14 @@ def test_colours_of_a_terminal_are_left_out():
     assert output.text == "red and ["
 
 
+def test_of_a_file_of_any_size_no_more_is_read_than_a_notebook_may_have(tmp_path):
+    path = tmp_path / "large.ipynb"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # and takes no room
+    with pytest.raises(ValueError, match="more than 20 MB: clear outputs"):
+        read_submission(path)
+
+
 def test_a_file_that_cannot_be_opened_is_no_fault_of_the_students(tmp_path):
     with pytest.raises(OSError, match="gone"):
         read_submission(tmp_path / "gone.ipynb")

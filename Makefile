@@ -9,7 +9,12 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --con
 
 PACKAGE := $(shell find s3rec_mini -type f -not -name '*.pyc')
 SOURCES := $(shell find book -type f -not -name '*.pyc' -not -path '*/.ipynb_checkpoints/*') _config.yml _toc.yml
-CHAPTERS := $(wildcard $(addsuffix /*.ipynb,$(addprefix book/,findings training objectives foundations))) # the long ones first
+CHAPTERS := $(wildcard $(addsuffix /*.ipynb,$(addprefix book/,foundations objectives training findings)))
+# The longest run first, so that no core waits for the last one.
+LONGEST  := inside_the_model segments masked_items pretraining self_attention your_own_data recap masked_attributes \
+            leaks_and_clocks associated_attributes information_deeper finetuning
+LONGEST  := $(foreach name,$(LONGEST),$(filter %/$(name).ipynb,$(CHAPTERS)))
+CHAPTERS := $(LONGEST) $(filter-out $(LONGEST),$(CHAPTERS))
 CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 ADDRESS  = $(shell sed -n 's/^Repository = "\(.*\)"/\1/p' pyproject.toml)
 

@@ -10,9 +10,11 @@ solutions as well, as text that opens, and the places where a class can stop.
 
 import base64
 import copy
+import itertools
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -41,13 +43,12 @@ class Markdown(MarkdownConverter):
         return element["source"]
 
 
-def exported(page: Path, ran, teachers: bool):
+def exported(page: BeautifulSoup, ran, teachers: bool):
     """Make a notebook of a built page and of the notebook that ran for it."""
-    soup = BeautifulSoup(page.read_text(encoding="utf8"), "html.parser")
     code = iter([cell for cell in ran.cells if cell.cell_type == "code"])
     made = nbformat.v4.new_notebook(metadata={
         "kernelspec": ran.metadata.kernelspec, "colab": {"toc_visible": True}})
-    here = soup.select_one('meta[property="og:url"]')["content"]
+    here = page.select_one('meta[property="og:url"]')["content"]
     base = here if here.startswith("http") else ""  # links need the book's public address
     text: list[str] = []
 
@@ -57,7 +58,7 @@ def exported(page: Path, ran, teachers: bool):
             made.cells.append(nbformat.v4.new_markdown_cell(joined))
         text.clear()
 
-    for kind, element in pieces(soup.select_one("article.bd-article section")):
+    for kind, element in pieces(page.select_one("article.bd-article section")):
         if kind == "solution":
             cells = [next(code) for _ in element.select("div.cell")]
             if teachers:
@@ -71,7 +72,7 @@ def exported(page: Path, ran, teachers: bool):
         else:
             text.append(markdown(element, base))
     write_text()
-    assert next(code, None) is None, f"{page}: a cell of the notebook is not on the page"
+    assert next(code, None) is None, f"{here}: a cell of the notebook is not on the page"
     return made
 
 
@@ -202,21 +203,28 @@ def picture(soup: BeautifulSoup, element: Tag) -> Tag:
 
 
 def main(build: Path) -> None:
-    """Export every page that has a notebook.
+    """Export every page that has a notebook, as many at a time as there are cores."""
+    executed = sorted((build / "jupyter_execute" / "book").rglob("*.ipynb"))
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(export, itertools.repeat(build), executed))  # raises what one of them raised
+
+
+def export(build: Path, executed: Path) -> None:
+    """Write both notebooks of a page, if it is one.
 
     Of a page that ran in an earlier build, the outputs stand in the cache alone.
     """
+    name = executed.relative_to(build / "jupyter_execute").with_suffix("")
+    html = build / "html" / f"{name}.html"
+    if not html.exists():
+        return
+    page = BeautifulSoup(html.read_text(encoding="utf8"), "html.parser")
     cache = get_cache(build / ".jupyter_cache")
-    for executed in sorted((build / "jupyter_execute" / "book").rglob("*.ipynb")):
-        name = executed.relative_to(build / "jupyter_execute").with_suffix("")
-        page = build / "html" / f"{name}.html"
-        if not page.exists():
-            continue
-        _, ran = cache.merge_match_into_notebook(nbformat.read(executed, as_version=4))
-        for kind in SETS:
-            where = build / "html" / "notebooks" / kind / f"{name.name}.ipynb"
-            where.parent.mkdir(parents=True, exist_ok=True)
-            nbformat.write(exported(page, ran, kind == "teachers"), where)
+    _, ran = cache.merge_match_into_notebook(nbformat.read(executed, as_version=4))
+    for kind in SETS:
+        where = build / "html" / "notebooks" / kind / f"{name.name}.ipynb"
+        where.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(exported(page, ran, kind == "teachers"), where)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ..evaluation import per_user_metrics
 from . import streams
@@ -86,6 +86,6 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
     total = variances.sum()
     if not total:  # the same runs twice
         return Difference(0.0, 0.0, 0.0, 0.0)
-    quantile = student.ppf(1 - (1 - level) / 2 / comparisons,
-                           total**2 / (variances**2 / freedom).sum())
+    quantile = stdtrit(total**2 / (variances**2 / freedom).sum(),  # of Student's t
+                       1 - (1 - level) / 2 / comparisons)
     return Difference(*map(float, (per_user.mean(), quantile * total**0.5, *variances**0.5)))

@@ -20,7 +20,6 @@ import pytest
 import torch
 import typer
 from conftest import LAYOUTS, full_disk, movielens_layouts
-from torch.utils.flop_counter import FlopCounterMode
 
 import s3rec_mini
 from s3rec_mini import (
@@ -43,8 +42,7 @@ from s3rec_mini.tools import cli, experiments, sources
 from s3rec_mini.tools.readers import Reading
 from s3rec_mini.tools.settings import Settings, setting
 
-COMMANDS = ["data", "pretrain", "finetune", "evaluate", "recommend", "reproduce", "ablate",
-            "collect"]
+COMMANDS = ["data", "pretrain", "finetune", "evaluate", "recommend", "reproduce", "collect"]
 SIZES = dict(hidden_size=16, num_layers=1, max_length=10)
 SMALL = ["--hidden-size", "16", "--num-layers", "1", "--max-length", "10"]
 
@@ -362,8 +360,6 @@ OPTIONS = {  # whoever has typed one of these shall go on doing so
     "reproduce": "seeds pretraining-seeds pretraining-epochs pretraining-batch-size "
                  "pretraining-learning-rate prefixes-per-user form weights epochs loss patience "
                  "negatives smoke folder runs",
-    "ablate": "variation seeds pretraining-epochs pretraining-batch-size prefixes-per-user loss "
-              "patience folder runs",
 }
 
 
@@ -381,8 +377,7 @@ def test_every_option_of_the_first_edition_is_there(command):
 
 @pytest.mark.parametrize("command, configs", [
     ("pretrain", [PretrainConfig, ModelConfig]), ("finetune", [FinetuneConfig]),
-    ("reproduce", [FinetuneConfig, PretrainConfig, ModelConfig]),
-    ("ablate", [FinetuneConfig, PretrainConfig, ModelConfig])])
+    ("reproduce", [FinetuneConfig, PretrainConfig, ModelConfig])])
 def test_every_field_of_a_config_is_an_option_but_those_that_leak(command, configs):
     options, set_by_the_experiment = options_of(command), {"seed", "weights", "forms"}
     for config in configs:
@@ -412,7 +407,7 @@ def test_a_field_that_is_added_is_documented_checked_and_an_option(
     spec = util.spec_from_file_location("s3rec_mini.tools.cli_with_more", cli.__file__)
     more = util.module_from_spec(spec)
     spec.loader.exec_module(more)
-    for command in ("pretrain", "reproduce", "ablate"):
+    for command in ("pretrain", "reproduce"):
         assert options_of(command, more.app)["warm-steps"].default == 7
         assert options_of(command, more.app)["shape"].help == "How it grows."
     pretrained = ["pretrain", files.csv, *files.attributes, *SMALL, "--epochs", 1,
@@ -484,10 +479,6 @@ def test_a_command_may_take_a_config_of_any_kind_of_setting(capsys):
         printed("show", "--second-ratio", "-1")
 
 
-def test_ablate_promises_no_csv_file(s3rec):
-    assert "CSV" not in s3rec("ablate", "--help").out
-
-
 # Defaults
 
 
@@ -522,75 +513,25 @@ def test_the_defaults_are_the_papers_settings(s3rec, files, monkeypatch, tmp_pat
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Eight cores, nobody who has chosen; gives what torch was told."""
+    """Nobody who has chosen; gives what torch was told."""
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     told = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     return told
 
 
-def finetuned(s3rec, files, tmp_path, *options):
-    done = s3rec("finetune", files.csv, *files.attributes, "--epochs", 1, "--output",
-                 tmp_path / "f", *options)
-    assert done.code == 0, done.err
-    return [line for line in done.err.splitlines() if line.startswith("threads")]
-
-
-def test_a_small_step_gets_one_thread_and_one_line_says_so(s3rec, files, tmp_path, threads):
-    (line,) = finetuned(s3rec, files, tmp_path)
-    assert threads == [1] and line.startswith("threads: 1, for steps of 0.")
-
-
-def test_a_large_step_gets_more_threads_up_to_the_cores(s3rec, files, tmp_path, threads,
-                                                        monkeypatch):
-    for flop, expected in ((2.5, 2), (7.9, 7), (9, 8), (1e9, 8)):
-        monkeypatch.setattr(cli, "step_flop", lambda *_, flop=flop: flop * cli.FLOP_A_THREAD)
-        finetuned(s3rec, files, tmp_path)
-        assert threads.pop() == expected
-
-
-def test_the_user_has_the_last_word_on_threads(s3rec, files, tmp_path, threads, monkeypatch):
-    assert not finetuned(s3rec, files, tmp_path, "--threads", 5) and threads == [5]
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert not finetuned(s3rec, files, tmp_path) and threads == [5]
-    assert not finetuned(s3rec, files, tmp_path, "--threads", 6) and threads == [5, 6]
-
-
-@pytest.mark.parametrize("command", ["pretrain", "reproduce", "ablate"])
-def test_every_command_that_trains_chooses_threads(s3rec, files, monkeypatch, tmp_path, threads,
-                                                   command):
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "reproduce"])
+def test_a_command_that_trains_takes_one_thread_unless_it_is_told(
+        s3rec, monkeypatch, tmp_path, threads, command):
     monkeypatch.setattr(training, "pretrain", lambda *_: [])
+    monkeypatch.setattr(training, "finetune", lambda *_: [])
     monkeypatch.setattr(experiments, "reproduce", lambda *_: None)
-    monkeypatch.setattr(experiments, "ablate", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     assert s3rec(command, "movielens-small").code == 0 and threads == [1]
-    assert s3rec(command, "movielens-small", "--hidden-size", 512).code == 0 and threads[1] > 1
-
-
-def test_models_of_the_papers_size_get_one_thread_and_ten_times_the_work_gets_two():
-    data = s3rec_mini.load_dataset("movielens-small")
-    for config in (PretrainConfig(), FinetuneConfig(), FinetuneConfig(loss="softmax")):
-        flop = cli.step_flop(data, ModelConfig.for_dataset(data), config)
-        assert 2 * cli.FLOP_A_THREAD / 10 < flop < cli.FLOP_A_THREAD
-
-
-@pytest.mark.parametrize("loss", [None, "pairwise", "softmax", "sampled_softmax"])
-def test_the_estimate_of_a_steps_work_is_near_what_torch_counts(loss):
-    data = s3rec_mini.load_dataset("movielens-small")
-    model = new_model(data, 0)
-    config = FinetuneConfig(loss=loss) if loss else PretrainConfig()
-    with FlopCounterMode(display=False) as counted:
-        if loss:
-            batches = s3rec_mini.finetuning_batches(data, 50, config.batch_size)
-            s3rec_mini.finetuning_loss(model, next(batches), loss).backward()
-        else:
-            batches = s3rec_mini.pretraining_batches(data, 50, config.batch_size)
-            losses = [s3rec_mini.pretraining_losses(model, next(batches), data.item_attributes)
-                      for _ in range(4)]
-            (sum(sum(each.values()) for each in losses) / 4).backward()
-    count = counted.get_total_flops() / (1 if loss else 4)
-    assert count / 2 < cli.step_flop(data, model.config, config) < 2 * count
+    assert s3rec(command, "movielens-small", "--threads", 5).code == 0 and threads == [1, 5]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert s3rec(command, "movielens-small").code == 0 and threads[2:] == [2]
+    assert s3rec(command, "movielens-small", "--threads", 6).code == 0 and threads[3:] == [6]
 
 
 def test_importing_the_package_leaves_the_threads_alone():
@@ -775,57 +716,6 @@ def test_a_smoke_run_tries_everything_apart_from_the_results(reproduce, monkeypa
         assert record["finetuning_cost"]["sequences"] == 200
         assert record["full"]["metrics"].keys() == record["sampled"]["intervals"].keys()
     assert written["pretrained-pairwise-seed0"]["pretraining"]["epochs"] == 1
-
-
-def ablation(s3rec, tmp_path, *variations):
-    options = [text for name in variations for text in ("--variation", name)]
-    done = s3rec("ablate", "small", *options, "--seeds", 1, "--pretraining-epochs", 2,
-                 "--pretraining-batch-size", 30, "--epochs", 2, "--batch-size", 20,
-                 "--folder", tmp_path / "results", "--runs", tmp_path / "runs")
-    assert done.code == 0, done.err
-    return {p.stem.removesuffix("-seed0"): json.loads(p.read_text())
-            for p in (tmp_path / "results" / "small" / "ablations").glob("*.json")}
-
-
-def test_ablate_changes_what_the_variation_says_and_nothing_else(
-        s3rec, monkeypatch, tmp_path):
-    small, _ = planted_structure(60, num_groups=6, items_per_group=25, lengths=(5, 12))
-    small = replace(small, name="small")
-    monkeypatch.setattr(cli, "load_dataset", {"small": small}.__getitem__)
-    changed = {
-        "all-released": {}, "without-sp": {"weights": dict(aap=0.2, mip=1.0, map=1.0, sp=0.0)},
-        "only-sp": {"weights": dict(sp=0.5)}, "epochs-10": {"epochs": 10},
-        "all-infonce": {"forms": dict.fromkeys(("aap", "mip", "map", "sp"), "infonce")},
-        "data-40": {"batch_size": 12}, "scratch-data-40": None, "scratch": None,
-    }
-    records = ablation(s3rec, tmp_path, *changed)
-    assert records.keys() == changed.keys()
-    whole = PretrainConfig(epochs=2, batch_size=30)
-    for name, record in records.items():
-        check_origin(record, "ablate")
-        part = "data-40" in name
-        assert record["variation"] == name
-        assert record["users"] == (24 if part else 60)
-        assert record["finetuning"]["batch_size"] == (8 if part else 20)
-        assert record["full"]["metrics"].keys() == record["sampled"]["intervals"].keys()
-        assert record["probes"].keys() == {"pretrained", "finetuned"}
-        if changed[name] is None:
-            assert "pretraining" not in record
-        else:
-            assert PretrainConfig(**record["pretraining"]) == replace(whole, **changed[name])
-    assert len({record["sampled"]["metrics"]["MRR"] for record in records.values()}) > 4
-
-    # What is measured is what Python trains, on the first 24 users of an order drawn by the seed.
-    order = np.random.default_rng([0, 7]).permutation(60)
-    part, model = small.subset(np.sort(order[:24])), new_model(small, 0)
-    history = finetune(model, part, FinetuneConfig(epochs=2, batch_size=8))
-    record, expected = records["scratch-data-40"], evaluate(model, small)
-    assert record["finetuning_history"]["loss"] == pytest.approx(
-        [epoch["loss"] for epoch in history], rel=1e-4)
-    assert record["full"]["metrics"]["MRR"] == pytest.approx(expected["MRR"], abs=0.02)
-
-    monkeypatch.setattr(experiments, "finetune", None)  # nothing is run twice
-    assert ablation(s3rec, tmp_path, *changed) == records
 
 
 def test_a_results_file_of_other_settings_is_refused_and_kept(reproduce, s3rec, tmp_path):
@@ -1127,9 +1017,7 @@ def test_a_process_that_is_to_ignore_ctrl_c_goes_on_doing_so():
     ("reproduce Beautee", "no dataset 'Beautee'"),
     ("reproduce movielens-small --seeds 0", "--seeds must be a whole number of at least 1, not 0"),
     ("reproduce movielens-small --pretraining-learning-rate 0", "--pretraining-learning-rate must"),
-    ("ablate mine.csv", "no dataset 'mine.csv'"),
     ("collect --folder none", "no results file below none"),
-    ("ablate movielens-small --variation without-sleep", "no variation without-sleep: choose from"),
 ])
 def test_bad_input_is_one_line_that_says_what_is_wrong(
         s3rec, files, tmp_path, monkeypatch, command, complaint):

@@ -47,8 +47,8 @@ def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
     run, (folder, name) = RUNS[key], key
     ablation = "variation" in run
     assert (folder == f"{run['dataset']}/ablations") == ablation
-    command = f"ablate {run['dataset']}" if ablation else f"reproduce {Path(folder).name}"
-    assert run["command"].startswith(f"s3rec {command} ")
+    commands = (("s3rec ablate", "ablations.py") if ablation else ("s3rec reproduce",))
+    assert run["command"].startswith(tuple(f"{each} {run['dataset']} " for each in commands))
     assert len(run["commit"]) == 40  # a commit, with nothing changed since
     assert "cores" in run["machine"]
     how = run["finetuning"]

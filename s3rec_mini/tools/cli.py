@@ -1,6 +1,6 @@
 """The command line, ``s3rec``: the same stages as in Python, each with ``--help``.
 
-NAME is a dataset's name or, but for the experiments, a file of interactions, which `Reading` says
+NAME is a dataset's name or, but for `reproduce`, a file of interactions, which `Reading` says
 how to read. Results are JSON that says with which command,
 settings, seed, commit and machine they were made. The fields of the configs say what may be set:
 `with_settings` makes the options of them.
@@ -16,7 +16,6 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, get_args
 
-import numpy as np
 import torch
 import typer
 
@@ -35,12 +34,7 @@ from .sources import load_dataset, open_dataset
 from .tables import attribute_report
 from .vocabulary import renumbered
 
-__all__ = ["app", "main", "step_flop", "with_settings"]
-
-# With two cores to itself a second thread makes steps of 40 GFLOP and more 1.6 to 2 times as fast,
-# the paper's, of 1 to 20, 1.1 to 1.8 times. Beside other processes, where each thread waits until
-# the other has had its turn, it makes any step 3 to 10 times as slow: no small step is worth that.
-FLOP_A_THREAD = 25e9
+__all__ = ["Threads", "app", "main", "with_settings"]
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="S3-Rec: pretrain, finetune, evaluate and recommend.")
@@ -68,7 +62,8 @@ Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
 Negatives = _option(
     str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
-Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or what a step is worth.", min=1)
+# A second one makes a step 1.1 to 1.8 times as fast; beside other programs, 3 to 10 times as slow.
+Threads = _option(int, "Of torch.", min=1, envvar="OMP_NUM_THREADS")
 
 
 def with_settings(**without: tuple[str, ...]):
@@ -187,10 +182,10 @@ def data(name: Name, reading: Reading, attributes: Attributes = None):
 @with_settings()
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
-             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
+             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = 1):
     """Pretrain a new model on the four objectives."""
     dataset = open_dataset(name, attributes, reading)
-    _choose_threads(threads, [dataset], sizes, pretraining)
+    torch.set_num_threads(threads)
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
     model.save(output)
@@ -204,12 +199,12 @@ def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
-             threads: Threads = None):
+             threads: Threads = 1):
     """Finetune a pretrained or new model to predict the next item."""
     dataset = open_dataset(name, attributes, reading)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
-    _choose_threads(threads, [dataset], model.config, finetuning)
+    torch.set_num_threads(threads)
     history = training.finetune(model, dataset, finetuning, checkpoint,
                                 experiments.read_negatives(negatives, dataset))
     model.save(output)
@@ -262,30 +257,13 @@ def recommend(name: Name, weights: Weights, reading: Reading,
 @with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
 def reproduce(names: _argument(list[str], "Datasets by name."), plan: experiments.Reproduction,
               finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
-              threads: Threads = None):
+              threads: Threads = 1):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    datasets = [load_dataset(name) for name in names]
-    _choose_threads(threads, datasets, sizes, pretraining, finetuning)
-    experiments.reproduce(datasets, plan, sizes, pretraining, finetuning)
-
-
-@app.command()
-@with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
-def ablate(name: _argument(str, "Dataset by name."), plan: experiments.Experiment,
-           finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
-           threads: Threads = None, variation: _option(
-               list[str] | None, f"Repeatable; else {', '.join(experiments.VARIATIONS)}.") = None):
-    """Pretrain with something left out or changed, finetune, and evaluate on all users.
-
-    In data-P, on P % of the users, batches shrink by the same share: an epoch has as many steps.
-    Runs whose results file exists are not run again, and one that was interrupted goes on.
-    """
-    dataset = load_dataset(name)
-    _choose_threads(threads, [dataset], sizes, pretraining, finetuning)
-    experiments.ablate(dataset, variation, plan, sizes, pretraining, finetuning)
+    torch.set_num_threads(threads)
+    experiments.reproduce(map(load_dataset, names), plan, sizes, pretraining, finetuning)
 
 
 @app.command()
@@ -310,33 +288,6 @@ def _load(weights: Path, dataset) -> S3Rec:
         typer.echo(f"{weights} knows {model.config.num_items} items: the {dataset.num_items} of "
                    f"{dataset.name} are among them, found by name", err=True)
     return fitting
-
-
-def _choose_threads(asked: int | None, datasets, sizes: ModelConfig, *configs: Settings) -> None:
-    """Let torch use as many threads as were asked for, else as many as a step is worth."""
-    if asked is None:
-        if "OMP_NUM_THREADS" in os.environ:
-            return
-        flop = max(step_flop(data, sizes, config) for data in datasets for config in configs)
-        asked = max(1, min(torch.get_num_threads(), int(flop / FLOP_A_THREAD)))
-        typer.echo(f"threads: {asked}, for steps of {flop / 1e9:.2g} GFLOP (--threads)", err=True)
-    torch.set_num_threads(asked)
-
-
-def step_flop(data, sizes: ModelConfig, config: Settings) -> float:
-    """Estimate the floating-point operations of a training step: its large matrix products.
-
-    Each position is multiplied by 12 H² weights of every block, and with the softmax loss by all
-    items; gradients take twice as much. Pretraining reads four views of half a history.
-    """
-    lengths = np.minimum([len(items) for items in data.training_sequences], sizes.max_length)
-    pretraining = isinstance(config, PretrainConfig)
-    sequences = min(config.batch_size, lengths.sum() if pretraining else data.num_users)
-    positions = (2 if pretraining else 1) * sequences * lengths.mean()
-    scored = {"softmax": data.num_items, "sampled_softmax": getattr(config, "sampled_items", 0)
-              }.get(getattr(config, "loss", ""), 0)
-    weights = sizes.hidden_size * (12 * sizes.hidden_size * sizes.num_layers + scored)
-    return float(3 * 2 * positions * weights)
 
 
 def main():

@@ -1,11 +1,11 @@
-"""Runs that take longer than a chapter: `reproduce` and `ablate`, and what one run of them is.
+"""Runs that take longer than a chapter: `reproduce`, and what one run is.
 
 A run starts a model, pretrains and finetunes it and ranks every user's test item. It writes
 ``FOLDER/RUN.json`` and beside it ``RUN.npz``, the ranks (see `results`).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import count, product
 from pathlib import Path
@@ -16,31 +16,17 @@ import torch
 from ..datasets import SequenceDataset
 from ..encoder import ModelConfig, S3Rec
 from ..evaluation import metrics_from_ranks, rank_targets
-from ..looking.inspection import probe_attributes
 from ..objectives import FORMS
 from ..training import FinetuneConfig, PretrainConfig, finetune, pretrain
-from . import official, streams
+from . import official
 from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
 from .statistics import bootstrap_intervals
 
-__all__ = ["VARIATIONS", "Experiment", "Reproduction", "ablate", "make", "measure",
-           "new_model", "read_negatives", "reproduce"]
+__all__ = ["IN_FORM", "Experiment", "Reproduction", "make", "measure", "new_model",
+           "read_negatives", "reproduce"]
 
-# What `ablate` changes of the whole pretraining: fields of PretrainConfig, or the share of users.
-ALL = PretrainConfig().weights
-IN_FORM = {form: dict.fromkeys(ALL, form) for form in FORMS} | {"released": {}}
-VARIATIONS: dict[str, dict] = {
-    "all-released": {},
-    **{f"without-{name}": {"weights": ALL | {name: 0.0}} for name in ALL},
-    **{f"only-{name}": {"weights": {name: ALL[name]}} for name in ALL},
-    **{f"all-{form}": {"forms": IN_FORM[form]} for form in ("paper", "infonce")},
-    **{f"epochs-{epochs}": {"epochs": epochs} for epochs in (10, 25, 50)},
-    **{f"data-{percent}": {"share": percent / 100} for percent in (20, 40, 60, 80)},
-    **{f"data-20-{form}": {"share": 0.2, "forms": IN_FORM[form]} for form in ("paper", "infonce")},
-    "scratch": {"epochs": 0},
-    **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
-       for percent in (20, 40, 60, 80)}}
+IN_FORM = {form: dict.fromkeys(PretrainConfig().weights, form) for form in FORMS} | {"released": {}}
 
 
 # ---- experiments
@@ -69,7 +55,7 @@ class Reproduction(Experiment):
         "the folder smoke of --runs, or where that is there to smoke-2, and so on.")
 
 
-def reproduce(datasets: Sequence[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
+def reproduce(datasets: Iterable[SequenceDataset], plan: Reproduction, sizes: ModelConfig,
               pretraining: PretrainConfig, finetuning: FinetuneConfig) -> None:
     """Train from scratch (SASRec) and from pretrained weights, and measure both on the test items.
 
@@ -117,42 +103,13 @@ def _negatives_of(path: Path | None, name: str) -> Path | None:
     return file if file.exists() else None
 
 
-def ablate(data: SequenceDataset, variations: Sequence[str] | None, plan: Experiment,
-           sizes: ModelConfig, pretraining: PretrainConfig, finetuning: FinetuneConfig) -> None:
-    """Pretrain with something left out or changed, finetune, and measure on all users.
-
-    `variations` are some of `VARIATIONS`, or None for all; the rest is as for `reproduce`.
-
-    Raises
-    ------
-    ValueError
-        If there is no such variation, or a results file is there of a run with other settings.
-    """
-    if unknown := sorted(set(variations or ()) - VARIATIONS.keys()):
-        raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
-    for seed, label in product(range(plan.seeds), variations or VARIATIONS):
-        change = {"share": 1.0, **VARIATIONS[label]}
-        share = change.pop("share")
-        # Of two shares with one seed the smaller is part of the larger.
-        order = streams.generator("users left out", seed).permutation(data.num_users)
-        part = data if share == 1 else data.subset(np.sort(order[:round(share * data.num_users)]))
-        # Batches shrink with the users, so that an epoch has as many steps.
-        tuned, trained = (replace(config, seed=seed, batch_size=round(share * config.batch_size))
-                          for config in (finetuning, pretraining))
-        trained = None if change.get("epochs") == 0 else replace(trained, **change)
-        where = Path(data.name, "ablations", f"{label}-seed{seed}")
-        make(plan, where, {"dataset": data.name, "variation": label, "users": part.num_users}, data,
-             part, sizes, tuned, trained, plan.runs / where / f"pretraining-seed{seed}",
-             probes=True)
-
-
 # ---- one run
 
 
 def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
          part: SequenceDataset, sizes: ModelConfig, finetuning: FinetuneConfig,
          pretraining: PretrainConfig | None = None, pretrained: Path | None = None,
-         weights: Path | None = None, negatives: Path | None = None, probes: bool = False) -> None:
+         weights: Path | None = None, negatives: Path | None = None, probe=None) -> None:
     """Start a model, pretrain and finetune it, measure it and write that down, if not yet done.
 
     Parameters
@@ -170,8 +127,8 @@ def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
         own sizes.
     negatives : Path
         The authors' file; 99 are drawn without it.
-    probes : bool
-        Ask the item embeddings for the attributes.
+    probe : callable
+        What the record says of the model, before finetuning and after it.
     """
     results, sizes = plan.folder / f"{where}.json", _fitted(sizes, data)
     asked = {"pretraining": pretraining, "finetuning": finetuning}
@@ -184,13 +141,13 @@ def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
         history = pretrain(model, part, pretraining, pretrained)
         _kept(model, pretrained)
         record = _stage("pretraining", pretraining, history)
-    if probes:
-        record["probes"] = {"pretrained": _probe(model, data)}
+    if probe:
+        record["probes"] = {"pretrained": probe(model)}
     candidates = read_negatives(negatives, data)
     history = finetune(model, part, finetuning, plan.runs / where, candidates)
     model = _kept(model, plan.runs / where)  # what is measured is what can be shipped
-    if probes:
-        record["probes"]["finetuned"] = _probe(model, data)
+    if probe:
+        record["probes"]["finetuned"] = probe(model)
     measured, ranks = measure(model, data, "test", candidates)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
     record |= {"model": asdict(model.config), **_stage("finetuning", finetuning, history)}
@@ -230,12 +187,6 @@ def _kept(model: S3Rec, folder: Path) -> S3Rec:
     """Save a model in float16, small enough to ship, and return what is read from there."""
     model.save(folder / "model.safetensors", torch.float16)
     return S3Rec.load(folder / "model.safetensors")
-
-
-def _probe(model: S3Rec, data: SequenceDataset) -> dict[str, float]:
-    """Ask how well a linear probe reads the attributes off the item embeddings."""
-    frame = probe_attributes(model.item_vectors, data.item_attributes)
-    return frame[["auc", "control_auc"]].mean().to_dict()
 
 
 def _named(negatives: Path | None) -> str:

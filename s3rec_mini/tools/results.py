@@ -74,7 +74,7 @@ def write_ranks(ranks: dict[str, np.ndarray], num_items: int, path: Path) -> Non
 def load_results(folder: str) -> dict[str, list[dict]]:
     """Read the results that travel with the package, such as those of "movielens-small".
 
-    ``s3rec reproduce`` and ``s3rec ablate`` make them; each run names its command.
+    ``s3rec reproduce`` and ``benchmarks/ablations.py`` make them; each run names its command.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ A run whose results file is there is not run again, and one that was interrupted
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,8 @@ import typer
 import s3rec_mini as s3
 from s3rec_mini.tools import streams
 from s3rec_mini.tools.cli import Threads, with_settings
-from s3rec_mini.tools.experiments import IN_FORM, Experiment, make
+from s3rec_mini.tools.experiments import IN_FORM, make
+from s3rec_mini.tools.settings import Settings, setting
 
 # What is changed of the whole pretraining: fields of PretrainConfig, or the share of users.
 ALL = s3.PretrainConfig().weights
@@ -35,6 +36,15 @@ VARIATIONS: dict[str, dict] = {
     **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
        for percent in (20, 40, 60, 80)}}
 
+@dataclass(frozen=True)
+class Experiment(Settings):
+    """How often the experiment runs, and where it writes."""
+
+    seeds: int = setting(3, "How many seeds: 0, 1, …", least=1)
+    folder: Path = setting(Path("runs/results"), "Where records and ranks of each run go.")
+    runs: Path = setting(Path("runs"), "Where checkpoints go.")
+
+
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 
 
@@ -43,7 +53,7 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 def ablate(
     name: Annotated[str, typer.Argument(help="Dataset by name.")], plan: Experiment,
     finetuning: s3.FinetuneConfig, pretraining: s3.PretrainConfig, sizes: s3.ModelConfig,
-    threads: Threads = 1,
+    threads: Threads = None,
     variation: Annotated[list[str] | None, typer.Option(
         help=f"Repeatable; else {', '.join(VARIATIONS)}.")] = None,
 ):
@@ -53,7 +63,7 @@ def ablate(
     """
     if unknown := sorted(set(variation or ()) - VARIATIONS.keys()):
         raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     data = s3.load_dataset(name)
     for seed, label in product(range(plan.seeds), variation or VARIATIONS):
         change = {"share": 1.0, **VARIATIONS[label]}

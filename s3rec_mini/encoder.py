@@ -209,6 +209,7 @@ class S3Rec(nn.Module):
         """
         if data is not None:
             check_fit(self, data)
+            check_fit(self, data, "attributes")
         metadata = {"config": asdict(self.config), "vocabulary": (data or self).vocabulary}
         write_tensors(path, self.state_dict(), metadata, dtype)
 

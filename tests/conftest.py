@@ -27,6 +27,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 import s3rec_mini as s3
+from s3rec_mini.tools import official
 from s3rec_mini.tools.readers import Reading
 from s3rec_mini.tools.vocabulary import Vocabulary
 
@@ -85,6 +86,16 @@ def make_model(num_items=12, num_attributes=4, seed=0, **settings):
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator).double() * 0.5)
     return with_names(model).eval()
+
+
+def export_checkpoint(model, path):
+    """Write weights under the authors' names, as their code would have saved them."""
+    theirs = {}
+    for name, names in official._names(model).items():
+        pieces = model.state_dict()[name].detach().cpu().chunk(len(names))
+        theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
+    path.parent.mkdir(exist_ok=True)
+    torch.save(theirs, path)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from conftest import LAYOUTS, full_disk, movielens_layouts
+from conftest import LAYOUTS, ROOT, export_checkpoint, full_disk, movielens_layouts
 
 import s3rec_mini
 from s3rec_mini import (
@@ -31,7 +31,6 @@ from s3rec_mini import (
     evaluate,
     finetune,
     movielens_interactions,
-    official,
     planted_structure,
     pretrain,
     rank_targets,
@@ -513,25 +512,34 @@ def test_the_defaults_are_the_papers_settings(s3rec, files, monkeypatch, tmp_pat
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Nobody who has chosen; gives what torch was told."""
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    """What torch was told."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     told = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     return told
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "reproduce"])
-def test_a_command_that_trains_takes_one_thread_unless_it_is_told(
+def test_a_command_that_trains_takes_as_many_threads_as_it_is_told(
         s3rec, monkeypatch, tmp_path, threads, command):
     monkeypatch.setattr(training, "pretrain", lambda *_: [])
     monkeypatch.setattr(training, "finetune", lambda *_: [])
     monkeypatch.setattr(experiments, "reproduce", lambda *_: None)
     monkeypatch.chdir(tmp_path)
-    assert s3rec(command, "movielens-small").code == 0 and threads == [1]
-    assert s3rec(command, "movielens-small", "--threads", 5).code == 0 and threads == [1, 5]
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert s3rec(command, "movielens-small").code == 0 and threads[2:] == [2]
-    assert s3rec(command, "movielens-small", "--threads", 6).code == 0 and threads[3:] == [6]
+    assert s3rec(command, "movielens-small").code == 0 and threads == [3]
+    assert s3rec(command, "movielens-small", "--threads", 5).code == 0 and threads == [3, 5]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, "1"), ("2", "2"), ("2,1", "2")])
+def test_the_command_takes_one_thread_unless_the_environment_says_otherwise(asked, given):
+    environment = {name: each for name, each in os.environ.items() if name != "OMP_NUM_THREADS"}
+    code = ("import atexit, sys, s3rec_command; sys.argv[1:] = ['collect', '--folder', 'none'];"
+            "atexit.register(lambda: print(sys.modules['torch'].get_num_threads()));"
+            "s3rec_command.main()")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
+        env=environment | ({"OMP_NUM_THREADS": asked} if asked else {}))
+    assert done.returncode == 1 and done.stdout == f"{given}\n"
 
 
 def test_importing_the_package_leaves_the_threads_alone():
@@ -652,7 +660,7 @@ def test_a_reproduction_killed_again_and_again_ends_with_the_numbers_of_an_unbro
 
 
 def test_reproduce_finetunes_the_authors_weights_if_it_is_given_them(reproduce, files, tmp_path):
-    official.export_checkpoint(new_model(files.data, 4), tmp_path / "theirs.pt")
+    export_checkpoint(new_model(files.data, 4), tmp_path / "theirs.pt")
     written = reproduce("--seeds", 1, "--weights", tmp_path / "theirs.pt", "--loss", "pointwise")
     assert sorted(written) == ["scratch-pointwise-seed0", "theirs-pointwise-seed0"]
     record = json.loads(written["theirs-pointwise-seed0"].read_text())
@@ -676,6 +684,19 @@ def test_reproduce_pretrains_in_another_form_beside_the_released_one(reproduce, 
         kept = S3Rec.load(runs / folder / "model.safetensors").state_dict()
         assert all(kept[name].equal(value.half().float())
                    for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("options, complaint", [
+    (["--folder", "/dev/null/x"], "cannot write"),
+    (["--weights", "no.pt"], "there is no file no.pt")])
+def test_reproduce_says_before_it_trains_what_it_cannot_write_or_read(
+        s3rec, files, monkeypatch, tmp_path, options, complaint):
+    monkeypatch.setattr(cli, "load_dataset", lambda name: files.data)
+    monkeypatch.setattr(experiments, "finetune", None)
+    refused = s3rec("reproduce", "small", "--folder", tmp_path / "results", "--runs",
+                    tmp_path / "runs", *options)
+    assert refused.code == 1 and complaint in refused.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_reproduce_refuses_an_unknown_form_before_it_trains(s3rec, tmp_path):
@@ -1069,3 +1090,22 @@ def test_the_command_that_is_installed_ends_that_way_too():
     module, function = re.search(r'^s3rec = "(.+):(.+)"', project, re.MULTILINE).groups()
     failed = in_a_process(f"from {module} import {function}; {function}()", "data", "none.csv")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
+
+
+def test_an_item_that_was_dropped_gets_no_answer_of_another(s3rec, tmp_path):
+    rows = [(f"u{user}", f"film {(user + step) % 10}", step) for user in range(15)
+            for step in range(8)] + [("u0", "7", 9), ("u1", "0108775015", 9)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    data = SequenceDataset.from_interactions(frame, time="timestamp")
+    new_model(data, 0, **SIZES).save(tmp_path / "m", data=data)
+    for item in ("7", "0108775015"):
+        refused = s3rec("recommend", tmp_path / "f.csv", tmp_path / "m", item, "--k", 2)
+        assert refused.code == 1 and item in refused.err and "dropped" in refused.err
+    assert s3rec("recommend", tmp_path / "f.csv", tmp_path / "m", 5, "--k", 2).code == 0
+
+
+def test_a_name_of_248_letters_can_be_written(tmp_path, files):
+    path = tmp_path / f"{'m' * 245}.st"
+    files.model.save(path, data=files.data)
+    assert same(path, files.model) and len(list(tmp_path.iterdir())) == 1

@@ -507,6 +507,13 @@ def test_no_negatives_are_an_error_and_not_a_perfect_score(count):
         evaluate(Table(30), data, protocol="sampled", negatives=count)
 
 
+def test_lists_of_negatives_of_several_lengths_are_refused_in_words():
+    data = random_dataset(np.random.default_rng(0))
+    lists = [[1, 2, 3], [4, 5], *[[1, 2, 3]] * (data.num_users - 2)]
+    with pytest.raises(ValueError, match=r"negatives must be a number, or integers of shape"):
+        evaluate(Table(30), data, protocol="sampled", negatives=lists)
+
+
 @pytest.mark.parametrize("num_items", [29, 31])
 @BOTH
 def test_a_model_made_for_other_data_is_an_error(protocol, num_items):

@@ -11,7 +11,6 @@ import torch
 from conftest import full_disk, make_model
 
 import s3rec_mini
-from s3rec_mini import official
 from s3rec_mini.tools import files, results
 
 HELD = """
@@ -71,8 +70,6 @@ WRITERS = {
     "a model": lambda path: make_model(hidden_size=2).save(path),
     "a record": lambda path: results.write_record({}, path),
     "ranks": lambda path: results.write_ranks({"full": np.ones(3), "sampled": np.ones(3)}, 3, path),
-    "a checkpoint of the authors'": lambda path: official.export_checkpoint(
-        make_model(hidden_size=2), path),
 }
 
 

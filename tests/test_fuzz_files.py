@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_model
+from conftest import export_checkpoint, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -219,7 +219,7 @@ def test_a_model_file_with_other_tensors_is_refused_or_holds_these(data):
 @cache
 def authors_file():
     folder, _, model = model_file()
-    official.export_checkpoint(model, folder / "theirs.pt")
+    export_checkpoint(model, folder / "theirs.pt")
     return (folder / "theirs.pt").read_bytes()
 
 

@@ -7,13 +7,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_data, make_model
+from conftest import export_checkpoint, make_data, make_model
 from hypothesis import given
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-import s3rec_mini as s3
 from s3rec_mini import encoder
 from s3rec_mini.batches import FinetuneBatch, PretrainBatch, pretraining_batches
 from s3rec_mini.objectives import (
@@ -236,7 +235,7 @@ def test_the_authors_gradient_norms_come_out(authors_model, golden_batch, lastfm
     with torch.no_grad():  # exporting the gradients in the weights' place gives them their names
         for weight in authors_model.parameters():
             weight.copy_(weight.grad)
-    s3.official.export_checkpoint(authors_model, tmp_path / "gradients.pt")
+    export_checkpoint(authors_model, tmp_path / "gradients.pt")
     ours = {name: value.double().norm().item()
             for name, value in torch.load(tmp_path / "gradients.pt", weights_only=True).items()}
     theirs = json.loads((reference / "official_lastfm_grad_norms.json").read_text())

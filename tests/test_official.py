@@ -1,6 +1,5 @@
 """The authors' files: read and written bit for bit, refused when damaged, never executed."""
 
-import errno
 import json
 import os
 import pickle
@@ -9,13 +8,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from conftest import Bomb, full_disk, make_data, make_model
+from conftest import Bomb, export_checkpoint, make_data, make_model
 from hypothesis import given
 from hypothesis import strategies as st
-from s3rec_mini.official import export_checkpoint, load_checkpoint, load_negatives
+from s3rec_mini.official import load_checkpoint, load_negatives
 
 import s3rec_mini as s3
-from s3rec_mini import official
 
 DATA = make_data([[1, 2, 3, 4], [5, 6, 7]], num_items=12)
 
@@ -208,33 +206,6 @@ def test_loading_a_pickle_never_executes_it(tmp_path, write):
         assert not sign.exists()
     pickle.loads(pickle.dumps(Bomb(sign)))
     assert sign.exists()  # it would have gone off
-
-
-def no_room(weights, file):
-    if isinstance(file, (str, os.PathLike)):
-        with open(file, "wb") as half:
-            half.write(b"half a file")
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_a_full_disk_is_an_os_error(tmp_path):
-    path = tmp_path / "weights.pt"
-    with full_disk(), pytest.raises(OSError, match=r"cannot write .*weights\.pt"):
-        export_checkpoint(make_model(), path)
-
-
-def test_a_failed_export_leaves_the_old_file_as_it_was_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "weights.pt"
-    exported(path)
-    before = path.read_bytes()
-    with full_disk(), pytest.raises((OSError, RuntimeError)):
-        export_checkpoint(make_model(num_items=400), path)
-    assert path.read_bytes() == before
-    monkeypatch.setattr(official.torch, "save", no_room)
-    with pytest.raises(OSError, match="No space left on device"):
-        export_checkpoint(make_model(num_items=400), path)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["weights.pt"]
 
 
 # --- negatives ---------------------------------------------------------------------------------

@@ -124,7 +124,10 @@ def test_numbers_that_are_equal_come_in_the_order_of_their_texts():
 
 def test_keys_that_differ_in_blanks_alone_are_told():
     rows = ring(item=["a", "a ", "b", "c", "d", "e", "f", "g", "h", "i"].__getitem__)
-    data = read_and_hear(write(rows), "shop.csv: some items differ in blanks alone")
+    data = read_and_hear(write(rows), "shop.csv: some items begin or end with a blank.*'a '")
+    assert by_name(data) == expected(rows)
+    data = read_and_hear(write(rows := ring(item=" {}".format), header="user, item,timestamp"),
+                         "some items begin or end with a blank, such as ' 0'")
     assert by_name(data) == expected(rows)
 
 
@@ -598,14 +601,14 @@ def test_the_column_of_items_may_be_named_otherwise_in_either_file():
     for header in ("item_id,kind", "sku,kind", "item,kind"):
         data = read_and_hear(shop, "items sku", write(rows, "items.csv", header), item="sku")
         assert attributes_of(data)["i3"] == {"kind: b"}
-    refused("items.csv: which of .* is the item. none could be.*or call it item there", shop,
-            write(rows, "items.csv", "what,kind"), item="sku")
+    refused("items.csv: which of .* is the item. none could be.*a first line there call it item",
+            shop, write(rows, "items.csv", "what,kind"), item="sku")
     refused("items.csv, line 5, has no item", shop,
             write([*rows[:3], ("", "a")], "items.csv", "item,kind"), item="sku")
 
 
 def test_items_of_which_none_is_sold_are_refused():
-    refused("none of the 2 items with attributes, e.g. .'x'", write(ring()),
+    refused("none of the 2 items with attributes.*such as .'x', 'y'.*such as .'i0'", write(ring()),
             write([("x", "a"), ("y", "b")], "items.csv", "item,kind"))
 
 
@@ -616,6 +619,98 @@ def test_list_separators_are_passed_on():
     rows = [(f"i{n}", '"[\'a\', \'b\']"' if n % 2 else "[]") for n in range(10)]
     data = read(write(ring()), write(rows, "items.csv", "item,kind"))
     assert attributes_of(data)["i3"] == {"kind: a", "kind: b"}
+
+
+def shop_and(rows, header="item,kind", said="", **reading):
+    return read_and_hear(write(ring()), said, write(rows, "items.csv", header), **reading)
+
+
+def test_a_word_among_lists_leaves_them_lists():
+    cells = ["\"['Action', 'War']\"", "NA", "\"['Drama']\"", "\"['War', None]\"", "[]"]
+    data = shop_and([(f"i{n}", cells[n % 5]) for n in range(10)])
+    assert set(data.attribute_names[1:]) == {"kind: Action", "kind: War", "kind: NA", "kind: Drama"}
+    assert attributes_of(data)["i3"] == {"kind: War"}
+
+
+def test_dicts_written_as_text_are_not_parted():
+    names = ["Action", "War", "Drama", "Kids"]
+    cells = [f"\"[{{'id': {n % 4}, 'name': '{names[n % 4]}'}}" +
+             f", {{'id': {m}, 'name': '{names[m]}'}}" * (n % 2) + "]\""
+             for n, m in zip(range(10), (1, 2, 3, 0) * 3, strict=False)]
+    data = shop_and([(f"i{n}", cell) for n, cell in enumerate(cells)],
+                    said="is read as it is, ',' and all")
+    assert all(name.endswith("]") for name in data.attribute_names[1:])
+
+
+def test_a_list_separator_is_for_the_fields_that_have_it():
+    rows = [(f"i{n}", "Action/War" if n % 2 else "Drama", "\"['a', 'b']\"", "x|y")
+            for n in range(10)]
+    data = shop_and(rows, "item,genre,tags,kind", r"with '\|' between", list_separator="/")
+    assert attributes_of(data)["i1"] == {"genre: Action", "genre: War", "tags: a", "tags: b",
+                                         "kind: x", "kind: y"}
+
+
+@pytest.mark.parametrize("field", ["жанр", "类型", "Κατηγορία"])
+def test_a_field_may_have_a_name_in_any_script(field):
+    data = shop_and([(f"i{n}", "ab"[n % 2]) for n in range(10)], f"item,{field}")
+    assert attributes_of(data)["i3"] == {f"{field}: b"}
+
+
+def test_names_of_columns_may_have_blanks_around_them():
+    for header in ("user ,item,when", "user,item, when "):
+        data = read_and_hear(write(rows := ring(), header=header), "times when", time="when")
+        assert by_name(data) == expected(rows)
+
+
+def test_tabs_beside_quotes_as_pandas_writes_them():
+    rows = ring(item='a "{}" b'.format)
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame.to_csv("shop.tsv", sep="\t", index=False)
+    assert by_name(read("shop.tsv")) == expected(rows)
+    titles = ring(item='"{}" is a title'.format)  # and no quoted cell
+    assert by_name(read(write(titles, "titles.tsv", separator="\t",
+                              header="user\titem\ttimestamp"))) == expected(titles)
+
+
+@pytest.mark.parametrize("year", [2002, 2012, 2019, 2020, 2022])
+def test_compact_days_of_any_year_are_read(year):
+    days = [f"{year}01{10 + n}" for n in range(8)]
+    for clock in ("T101010", " 10:10:10"):
+        rows = ring(time=lambda n, clock=clock: days[n] + clock)
+        assert by_name(read(write(rows))) == expected(rows)
+    mixed = [*days[:4], *(f"{year}-01-{10 + n}" for n in range(4, 8))]
+    assert by_name(read(write(rows := ring(time=mixed.__getitem__)))) == expected(rows)
+
+
+def test_days_that_lost_their_leading_zero_are_refused():
+    days = ["28122023", "29122023", "30122023", "31122023", "1012024", "2012024", "3012024",
+            "4012024"]
+    refused("has the time '1012024', which cannot be read", write(ring(time=days.__getitem__)))
+
+
+def test_the_endings_of_movielens_are_known_in_capitals_and_gzipped():
+    rows = [(f"{int(user[1:]) + 1}", f"{int(item[1:]) + 1}", "5", str(10**9 + int(time)))
+            for user, item, time in ring()]
+    want = expected(rows)
+    for name in ("U.DATA", "u.data.gz"):
+        path = write(rows, name, "", separator="\t")
+        if name.endswith(".gz"):
+            Path(path).write_bytes(gzip.compress(Path(path).read_bytes()))
+        data = read_and_hear(path, "its first line is no header")
+        assert {u: [str(i) for i in items] for u, items in by_name(data).items()} == {
+            u: items for u, items in want.items()}
+
+
+def test_parquet_hands_over_lists_and_texts_of_bytes():
+    pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    frame = pd.DataFrame(ring(), columns=["user", "item", "timestamp"])
+    frame["timestamp"] = frame["timestamp"].astype(int)
+    frame.assign(user=frame["user"].str.encode("utf8")).to_parquet("shop.parquet")
+    pd.DataFrame({"item": [f"i{n}" for n in range(10)],
+                  "x": [[1, 2, 3], [2], [], None, [3, 1]] * 2}).to_parquet("items.parquet")
+    data = read("shop.parquet", "items.parquet")
+    assert by_name(data) == expected(ring())
+    assert attributes_of(data)["i4"] == {"x: 3", "x: 1"} and attributes_of(data)["i3"] == set()
 
 
 # --- MovieLens in the layouts of others ----------------------------------------------------------

@@ -355,3 +355,12 @@ def test_the_first_pages_picture_and_claims_are_what_the_model_and_the_files_giv
     by_pretraining = max(abs(ndcg(f"pretrained-{loss}") - ndcg(f"scratch-{loss}"))
                          for loss in ("pointwise", "softmax"))
     assert by_pretraining < by_loss / 5
+
+
+def test_runs_on_a_file_are_collected_below_the_folder_that_was_asked(tmp_path):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    record = {"dataset": str(tmp_path / "shop.csv")}
+    (tmp_path / "runs" / "a" / "x-seed0.json").write_text(json.dumps(record))
+    collect(tmp_path / "runs", tmp_path / "into")
+    assert [path.name for path in (tmp_path / "into").iterdir()] == ["shop.csv.jsonl"]
+    assert not (tmp_path / "shop.csv.jsonl").exists()

@@ -78,6 +78,25 @@ def test_training_tells_a_model_what_its_items_are_called():
         assert model.vocabulary == (data.item_names[1:-1], data.attribute_names[1:])
 
 
+def test_data_with_other_attributes_do_not_name_a_model(tmp_path):
+    items = [f"i{number}" for number in range(10)]
+    frame = pd.DataFrame([(f"u{user}", items[(user + step) % 10], step) for user in range(15)
+                          for step in range(8)], columns=["user", "item", "timestamp"])
+
+    def shop(*colours):
+        attributes = {item: [colours[n % 2]] for n, item in enumerate(items)} if colours else None
+        return s3.SequenceDataset.from_interactions(frame, time="timestamp", attributes=attributes)
+
+    red, green, bare = shop("red", "blue"), shop("red", "green"), shop()
+    model = s3.S3Rec(s3.ModelConfig.for_dataset(red, hidden_size=8, num_layers=1))
+    with pytest.raises(ValueError, match="the model has 2 attributes, .* has 0"):
+        model.save(tmp_path / "m", data=bare)
+    model.vocabulary = red.vocabulary
+    with pytest.raises(ValueError, match="does not know 1 of the 2 attributes .*'green'"):
+        model.save(tmp_path / "m", data=green)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_holds_the_vocabulary_and_older_ones_say_what_cannot_be_checked(shop, tmp_path):
     data, model = shop
     path = tmp_path / "model.safetensors"

@@ -25,7 +25,7 @@ from ..training import FinetuneConfig, PretrainConfig
 from . import experiments
 from .files import check_writable, is_checkpoint
 from .negatives import negatives_for
-from .readers import Reading
+from .readers import INTEGER, Reading
 from .recommend import recommend as recommend_items
 from .results import collect as collect_results
 from .results import columns, write_record
@@ -62,8 +62,7 @@ Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
 Negatives = _option(
     str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
-# A second one makes a step 1.1 to 1.8 times as fast; beside other programs, 3 to 10 times as slow.
-Threads = _option(int, "Of torch.", min=1, envvar="OMP_NUM_THREADS")
+Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or one.", min=1, max=1024)
 
 
 def with_settings(**without: tuple[str, ...]):
@@ -182,10 +181,10 @@ def data(name: Name, reading: Reading, attributes: Attributes = None):
 @with_settings()
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
-             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = 1):
+             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
     """Pretrain a new model on the four objectives."""
     dataset = open_dataset(name, attributes, reading)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
     model.save(output)
@@ -199,12 +198,12 @@ def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
              negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
-             threads: Threads = 1):
+             threads: Threads = None):
     """Finetune a pretrained or new model to predict the next item."""
     dataset = open_dataset(name, attributes, reading)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     history = training.finetune(model, dataset, finetuning, checkpoint,
                                 experiments.read_negatives(negatives, dataset))
     model.save(output)
@@ -244,11 +243,11 @@ def recommend(name: Name, weights: Weights, reading: Reading,
               attributes: Attributes = None, k: _option(int, "How many to recommend.") = 10):
     """Recommend the next items to somebody with this history."""
     dataset = open_dataset(name, attributes, reading)
-    known = dataset.ids_by_key
+    known = dataset.ids_by_key.keys() | dataset.dropped_items.keys()
     if wrong := [item for item in history if item.startswith("-") and item not in known]:
         raise ValueError(f"there is no option {wrong[0]}, and no item of that name: --help lists "
                          f"the options; items that look like one follow a lone --")
-    seen = [int(item) if item not in known and item.isdecimal() else item for item in history]
+    seen = [int(one) if one not in known and INTEGER.fullmatch(one) else one for one in history]
     found = recommend_items(_load(weights, dataset), dataset, seen, k)
     typer.echo(found.to_string(index=False))
 
@@ -257,17 +256,17 @@ def recommend(name: Name, weights: Weights, reading: Reading,
 @with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
 def reproduce(names: _argument(list[str], "Datasets by name."), plan: experiments.Reproduction,
               finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
-              threads: Threads = 1):
+              threads: Threads = None):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or torch.get_num_threads())
     experiments.reproduce(map(load_dataset, names), plan, sizes, pretraining, finetuning)
 
 
 @app.command()
-def collect(folder: _option(Path, "Where runs wrote results.") = experiments.Experiment.folder,
+def collect(folder: _option(Path, "Where runs wrote results.") = experiments.Reproduction.folder,
             into: _option(Path, "Where those of a checkout are.") = Path("s3rec_mini/data/results"),
             replace: _option(bool, "Let a run take another's place.", "--replace") = False):
     """Merge the results of runs into those that travel with the package, the ranks too.

@@ -19,12 +19,12 @@ from ..evaluation import metrics_from_ranks, rank_targets
 from ..objectives import FORMS
 from ..training import FinetuneConfig, PretrainConfig, finetune, pretrain
 from . import official
+from .files import check_writable, existing
 from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
 from .statistics import bootstrap_intervals
 
-__all__ = ["IN_FORM", "Experiment", "Reproduction", "make", "measure", "new_model",
-           "read_negatives", "reproduce"]
+__all__ = ["IN_FORM", "Reproduction", "make", "measure", "new_model", "read_negatives", "reproduce"]
 
 IN_FORM = {form: dict.fromkeys(PretrainConfig().weights, form) for form in FORMS} | {"released": {}}
 
@@ -33,18 +33,12 @@ IN_FORM = {form: dict.fromkeys(PretrainConfig().weights, form) for form in FORMS
 
 
 @dataclass(frozen=True)
-class Experiment(Settings):
-    """How often an experiment runs, and where it writes."""
+class Reproduction(Settings):
+    """How often `reproduce` runs, what it starts from and measures against, where it writes."""
 
     seeds: int = setting(3, "How many finetuning seeds: 0, 1, …", least=1)
     folder: Path = setting(Path("runs/results"), "Where records and ranks of each run go.")
     runs: Path = setting(Path("runs"), "Where checkpoints go.")
-
-
-@dataclass(frozen=True)
-class Reproduction(Experiment):
-    """What `reproduce` starts from, and what it measures against."""
-
     pretraining_seeds: int = setting(
         1, "Pretraining runs; finetuning seed s starts from run s modulo this.", least=1)
     form: str = setting("released", "Form of all four objectives.", choices=FORMS)
@@ -89,7 +83,7 @@ def _in_a_minute(datasets, plan: Reproduction):
 def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConfig):
     """Name the two starts of a reproduction, with what `make` must know of each."""
     if plan.weights:
-        return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
+        return {"scratch": {}, plan.weights.stem: {"weights": existing(plan.weights)}}
     form = "" if plan.form == "released" else f"-{plan.form}"
     folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
     return {"scratch": {}, f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
@@ -106,7 +100,7 @@ def _negatives_of(path: Path | None, name: str) -> Path | None:
 # ---- one run
 
 
-def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
+def make(plan, where: Path, labels: dict, data: SequenceDataset,
          part: SequenceDataset, sizes: ModelConfig, finetuning: FinetuneConfig,
          pretraining: PretrainConfig | None = None, pretrained: Path | None = None,
          weights: Path | None = None, negatives: Path | None = None, probe=None) -> None:
@@ -114,8 +108,8 @@ def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
 
     Parameters
     ----------
-    plan, where : Experiment, Path
-        The folders of results and checkpoints, and the name of the run below them.
+    plan, where : Reproduction, Path
+        Whose `folder` and `runs` hold results and checkpoints, and the name of the run below them.
     labels : dict
         What its record says first.
     data, part : SequenceDataset
@@ -134,6 +128,7 @@ def make(plan: Experiment, where: Path, labels: dict, data: SequenceDataset,
     asked = {"pretraining": pretraining, "finetuning": finetuning}
     if _is_made(results, negatives, asked if weights else asked | {"model": sizes}):
         return
+    check_writable(results)
     model = (official.load_checkpoint(weights, data) if weights
              else new_model(part, sizes, (pretraining or finetuning).seed))
     record = {}

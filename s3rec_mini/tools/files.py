@@ -37,10 +37,10 @@ def replacing(path) -> Iterator[Path]:
     """
     path = Path(path)
     check_writable(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name[:50]}.{os.getpid()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{escape(path.name)}.[0-9]*.unfinished"):
+        for left in path.parent.glob(f".{escape(path.name[:50])}.[0-9]*.unfinished"):
             if not pid_exists(int(left.suffixes[-2][1:])):  # its process was killed
                 left.unlink(missing_ok=True)
         yield unfinished

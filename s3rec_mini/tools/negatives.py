@@ -4,6 +4,7 @@ import numpy as np
 
 from . import streams
 from .checks import check_count
+from .files import expected
 
 __all__ = ["negatives_for", "sample_negatives"]
 
@@ -36,11 +37,12 @@ def negatives_for(asked, data, split: str, seed: int) -> np.ndarray:
     among them (ValueError).
     """
     histories, targets = data.held_out(split)
-    if np.ndim(asked) == 0:
+    with expected(f"negatives must be a number, or integers of shape ({len(targets)}, K)"):
+        negatives = np.asarray(asked)
+    if negatives.ndim == 0:
         check_count("negatives", asked, least=1)
         return sample_negatives(histories, targets, data.num_items, int(asked), seed,
                                 data.user_names)
-    negatives = np.asarray(asked)
     if (negatives.ndim != 2 or len(negatives) != len(targets) or not negatives.size
             or negatives.dtype.kind not in "iu"):
         raise ValueError(f"negatives must be integers of shape ({len(targets)}, K), "

@@ -1,16 +1,17 @@
-"""The authors' own files: checkpoints, both ways, and test negatives (RUCAIBox/CIKM2020-S3Rec)."""
+"""The authors' own files: checkpoints and test negatives (RUCAIBox/CIKM2020-S3Rec)."""
 
 import io
 import warnings
+from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..encoder import ModelConfig, S3Rec
-from .files import existing, expected, load_weights, write_whole
+from .files import existing, expected, load_weights
 
-__all__ = ["export_checkpoint", "load_checkpoint", "load_negatives"]
+__all__ = ["load_checkpoint", "load_negatives"]
 
 # What stands in our names, and what in theirs.
 _PARTS = {
@@ -66,31 +67,6 @@ def load_checkpoint(path, dataset, num_heads: int = 2, dropout: float = 0.5) -> 
     return model.eval()
 
 
-def export_checkpoint(model: S3Rec, path) -> None:
-    """Write weights under the authors' names, for their code to load.
-
-    Parameters
-    ----------
-    model : S3Rec
-        Any sizes.
-    path : str or Path
-        The ``.pt`` file to write, all of it or nothing.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    weights = model.state_dict()
-    theirs = {}
-    for name, names in _names(model).items():
-        pieces = weights[name].detach().cpu().chunk(len(names))
-        theirs |= {their: piece.clone() for their, piece in zip(names, pieces, strict=True)}
-    content = io.BytesIO()  # torch.save itself would raise RuntimeError on a full disk
-    torch.save(theirs, content)
-    write_whole(path, content.getvalue())
-
-
 def load_negatives(path, dataset) -> np.ndarray:
     """Read the authors' 99 test negatives a user, ``NAME_sample.txt``.
 
@@ -126,9 +102,7 @@ def _names(model: S3Rec) -> dict[str, list[str]]:
     """Map each parameter's name to the authors' name or, for stacked projections, names."""
     names = {}
     for ours in model.state_dict():
-        theirs = ours
-        for part, other in _PARTS.items():
-            theirs = theirs.replace(part, other)
+        theirs = reduce(lambda name, parts: name.replace(*parts), _PARTS.items(), ours)
         if theirs != ours:  # a fifth objective's head is no part of theirs
             pieces = _PROJECTIONS if "query_key_value" in ours else ("query_key_value",)
             names[ours] = [theirs.replace("query_key_value", piece) for piece in pieces]

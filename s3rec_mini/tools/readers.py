@@ -37,8 +37,10 @@ NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # as str(int(…)) writes it
 OFFSET = r"[T :].*(?:Z|[+-][0-9]{2}:?[0-9]{0,2})$"
 csv.field_size_limit(2**31 - 1)  # a review is longer than what the module takes for a mistake
-DAY_OR_MONTH = r"^([0-9]{1,2})[./-]?([0-9]{1,2})[./-]?((?:19|20)[0-9]{2}),?"
-COMPACT = re.compile(r"[0-3][0-9]{3}(19|20)[0-9]{2}")  # 31122024, which is no number of anything
+# With signs between them, or eight digits and no more.
+DAY_OR_MONTH = (r"^([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{6}(?![0-9])))[./-]?"
+                r"([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{4}(?![0-9])))[./-]?((?:19|20)[0-9]{2}),?")
+COMPACT = re.compile(r"[0-3]?[0-9]{3}(19|20)[0-9]{2}")  # 31122024, no number; 1012024 is refused
 ORDERS = {"day-first": r"\3-\2-\1", "month-first": r"\3-\1-\2"}
 
 
@@ -139,12 +141,12 @@ def _place(table, role: str, given: str | None) -> int:
         found = " and ".join(table.names[at] for at in hits) or "none"
         raise ValueError(f"{table.path}: which of {table.names} is the {role}? {found} could be: "
                          f"name it with {role}=, or number it, {role}=1, where no line names it; "
-                         f"or call it {LAYOUTS[role][0]} there")
+                         f"or let a first line there call it {LAYOUTS[role][0]}")
     return hits[0]
 
 
 def _plain(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", TYPE.sub("", name).lower())
+    return re.sub(r"[\W_]", "", TYPE.sub("", name).lower())
 
 
 def _keys(table, column: pd.Series) -> pd.Series:
@@ -152,8 +154,9 @@ def _keys(table, column: pd.Series) -> pd.Series:
     texts = column.cat.categories.tolist()
     table.refuse(column, ["\n" in text or "\r" in text for text in texts],
                  "has a line break in its {name}, {text!r}: is a quote open?")
-    if len({text.strip() for text in texts}) < len(texts):
-        warnings.warn(f"{table.path}: some {column.name}s differ in blanks alone", stacklevel=3)
+    if blank := [text for text in texts if text != text.strip()]:
+        warnings.warn(f"{table.path}: some {column.name}s begin or end with a blank, such as "
+                      f"{blank[0]!r}: it is kept", stacklevel=3)
     if all(map(INTEGER.fullmatch, texts)):
         with suppress(OverflowError):
             return pd.Series(np.fromiter(map(int, texts), np.int64)[column.cat.codes])
@@ -209,12 +212,13 @@ class _Table:
         separator = _separator(path, lines, reading.separator)
         mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character
         self.path, self.raw = path, text.replace(separator, mark).encode()
-        quoted = separator in ",;|" or lines[0].startswith('"')
+        cell = f'(^|{separator})"[^\n{separator}]*""[^\n{separator}]*"({separator}|$)'
+        quoted = separator in ",;|" or lines[0][0] == '"' or re.search(f"(?m){cell}", text)
         spaced = lines[0].count(separator) == lines[0].count(f"{separator} ") > 0
         self.form = {"delimiter": mark, "skipinitialspace": spaced, "strict": True,
                      "quoting": csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE}
-        _, self.first = next(self.rows())
-        signs = (separator, path.suffix) if self.first[0].isdecimal() else ()
+        self.first = [cell.strip() for cell in next(self.rows())[1]]
+        signs = (separator, _ending(path)) if self.first[0].isdecimal() else ()
         known = [LAYOUTS["headerless"].get(f"{sign}{len(self.first)}") for sign in signs]
         self.names = next(filter(None, known), self.first)
         self.header = self.names is self.first
@@ -258,6 +262,10 @@ class _Table:
             raise ValueError(f"{self.path}, line {line}, {because}")
 
 
+def _ending(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 def _text(path: Path, given: str | None) -> str:
     """Read a text file in the encoding that is given, or in the one that is found."""
     raw = _unpacked(path)
@@ -265,9 +273,9 @@ def _text(path: Path, given: str | None) -> str:
     try:
         text = raw.decode(encoding)
     except (LookupError, UnicodeError) as error:
-        if given or path.suffix.lower() not in (".dat", ".item"):  # MovieLens'
+        if given or _ending(path) not in (".dat", ".item"):  # MovieLens'
             raise ValueError(f"{path} is no text in {encoding} ({error}): name its encoding=, such "
-                             "as encoding=cp1252") from None
+                             "as encoding=cp1252, or unpack it") from None
         warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=4)
         text = raw.decode("latin-1")
     return text.removeprefix("\ufeff")
@@ -281,11 +289,18 @@ def _unpacked(path: Path) -> bytes:
         if raw.startswith(b"PAR1"):  # floats are no ids, and marked as RecBole marks them
             frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
             floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
-            raw = frame.rename(columns=floats).to_csv(index=False).encode()
+            texts = frame.select_dtypes("object").map(_as_text)
+            raw = frame.assign(**texts).rename(columns=floats).to_csv(index=False).encode()
     except Exception as error:  # a damaged file fails in a dozen ways
         reason = "pip install pyarrow" if isinstance(error, ImportError) else error
         raise ValueError(f"{path} cannot be read, or is damaged ({reason})") from None
     return raw
+
+
+def _as_text(cell):
+    """Write a list of Parquet as JSON does, and bytes as what they say."""
+    cell = cell.decode() if isinstance(cell, bytes) else cell
+    return json.dumps(cell.tolist()) if isinstance(cell, np.ndarray) else cell
 
 
 def _separator(path: Path, lines: list[str], given: str | None) -> str:

@@ -56,8 +56,7 @@ def _commit() -> str:
         from .. import __version__
 
         return f"s3rec-mini {__version__}, not a checkout"
-    changed = any(not line.startswith("#") for line in told.splitlines())
-    return told.split()[2] + " with changes" * changed
+    return told.split()[2] + " with changes" * any(line[0] != "#" for line in told.splitlines())
 
 
 def write_ranks(ranks: dict[str, np.ndarray], num_items: int, path: Path) -> None:
@@ -159,7 +158,7 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
         raise ValueError(f"there is no results file below {folder}")
     for path in paths:
         record, where = read_record(path), path.parent.relative_to(folder).as_posix()
-        file, key = into / f"{record['dataset']}.jsonl", (where, path.stem)
+        file, key = into / f"{Path(record['dataset']).name}.jsonl", (where, path.stem)
         lines = read(file)
         if lines.get(key, record) != record and not overwrite:
             raise ValueError(f"{file} holds another run {path.stem} of {where} than {path}: delete "
@@ -169,7 +168,9 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
                 shutil.copyfile(ranks, unfinished)
         if lines.get(key) != record:
             lines[key] = record
-            _write_lines(lines, file)
+            ordered = sorted(lines, key=lambda key: (key[0], *_in_order(key[1])))
+            text = (json.dumps({"folder": key[0], "run": key[1]} | lines[key]) for key in ordered)
+            write_whole(file, "".join(f"{line}\n" for line in text).encode())
             taken.append(path)
     return taken
 
@@ -186,12 +187,6 @@ def _read_lines(path: Path) -> dict[tuple[str, str], dict]:
     with expected(f"{path} is no file of results, or it is damaged"):
         records = map(json.loads, path.read_text().splitlines() if path.exists() else ())
         return {(record.pop("folder"), record.pop("run")): record for record in records}
-
-
-def _write_lines(records: dict[tuple[str, str], dict], path: Path) -> None:
-    keys = sorted(records, key=lambda key: (key[0], *_in_order(key[1])))
-    lines = (json.dumps({"folder": key[0], "run": key[1]} | records[key]) for key in keys)
-    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _by_kind(runs: dict) -> dict[str, list]:

@@ -74,8 +74,9 @@ def _values(cell, field) -> Iterator[str]:
 
 def _parting(field, texts: list[str], mark: str | None):
     """Return what parts a text into the values that it lists, by `mark` or as is found here."""
-    if mark is None and texts and all(map(LIST.fullmatch, texts)):
-        return _listed
+    mark = None if mark and not any(mark in text for text in texts) else mark
+    if mark is None and sum(map(bool, map(LIST.fullmatch, texts))) > len(texts) / 2:
+        return lambda text: _listed(text) if LIST.fullmatch(text) else [text]
     mark = _mark(field, texts) if mark is None else mark
     return lambda text: text.split(mark) if mark else [text]
 
@@ -83,10 +84,11 @@ def _parting(field, texts: list[str], mark: str | None):
 def _listed(text: str) -> list[str]:
     """Read the values of a list that was written as text."""
     with suppress(ValueError, RecursionError):
-        values = json.loads(text)
+        values = [value for value in json.loads(text) if value is not None]
         if all(isinstance(value, str) for value in values):
             return values
-    return [re.sub(r"\\(.)", r"\1", "".join(found)) for found in PART.findall(text)]
+    return [re.sub(r"\\(.)", r"\1", "".join(found)) for found in PART.findall(text)
+            if found[2].strip().lower() not in ("none", "null", "nan")]
 
 
 def _mark(field, texts: list[str]) -> str:
@@ -94,7 +96,8 @@ def _mark(field, texts: list[str]) -> str:
     for mark in "|;,":
         parts = {part.strip() for text in texts for part in text.split(mark)}
         varying = len({text.count(mark) for text in texts}) > 1  # not so in "Last, First"
-        words = any(re.search(r"[^\W\d]", part) for part in parts)  # not so in "2,50"
+        words = (any(re.search(r"[^\W\d]", part) for part in parts)  # not so in "2,50"
+                 and not any(text[0] in "[{(" for text in texts))  # nor in dicts
         parted = mark == "|" or (varying and words and len(parts) < len(texts))
         example = next((text for text in texts if mark in text), None)
         if example:
@@ -118,9 +121,9 @@ def attribute_table(lists, all_keys, keys, min_items=1) -> tuple[torch.Tensor, t
     unknown = [key for key in lists if key not in known]
     if unknown and len(unknown) == len(lists):
         theirs, ours = type(unknown[0]).__name__, type(keys[0]).__name__
-        raise ValueError(f"none of the {len(unknown):,} items with attributes, e.g. {unknown[:3]}, "
-                         f"has interactions. Is it the type? Theirs is {theirs}, the frame's items "
-                         f"are of type {ours}, e.g. {keys[:3]}")
+        raise ValueError(f"none of the {len(unknown):,} items with attributes has interactions: is "
+                         f"it the type, or how they are written? These are {theirs}, such as "
+                         f"{unknown[:3]}, those with interactions {ours}, such as {keys[:3]}")
     if unknown:
         warnings.warn(f"{len(unknown):,} of the {len(lists):,} items with attributes have no "
                       f"interactions, e.g. {unknown[:3]}: they are left out", stacklevel=3)

@@ -126,8 +126,7 @@ def other_tensors(draw, tensors):
 
 # Settings
 
-CONFIGS = [ModelConfig, PretrainConfig, FinetuneConfig, experiments.Experiment,
-           experiments.Reproduction]
+CONFIGS = [ModelConfig, PretrainConfig, FinetuneConfig, experiments.Reproduction]
 NEEDED = {ModelConfig: {"num_items": 5, "num_attributes": 2}}
 
 

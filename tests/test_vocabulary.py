@@ -89,10 +89,10 @@ def test_data_with_other_attributes_do_not_name_a_model(tmp_path):
 
     red, green, bare = shop("red", "blue"), shop("red", "green"), shop()
     model = s3.S3Rec(s3.ModelConfig.for_dataset(red, hidden_size=8, num_layers=1))
-    with pytest.raises(ValueError, match="the model has 2 attributes, .* has 0"):
+    with pytest.raises(ValueError, match=r"the model has 2 attributes, .* has 0"):
         model.save(tmp_path / "m", data=bare)
     model.vocabulary = red.vocabulary
-    with pytest.raises(ValueError, match="does not know 1 of the 2 attributes .*'green'"):
+    with pytest.raises(ValueError, match=r"does not know 1 of the 2 attributes .*'green'"):
         model.save(tmp_path / "m", data=green)
     assert not list(tmp_path.iterdir())
 

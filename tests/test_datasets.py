@@ -814,3 +814,45 @@ def test_attribute_frames_without_an_item_or_with_one_name_twice_are_refused(att
                           enumerate(range(1, 7))], columns=["user", "item", "timestamp"])
     with pytest.raises(ValueError, match="attributes need an item in every row"):
         SequenceDataset.from_interactions(frame, attributes=attributes)
+
+
+def of_ten_items(**columns):
+    rows = [(f"u{user}", (user + step) % 10, step) for user in range(15) for step in range(8)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    return frame.assign(**{name: change(frame) for name, change in columns.items()})
+
+
+@pytest.mark.parametrize("change", [
+    lambda frame: pd.Categorical(frame["item"].astype(float), ordered=True),
+    lambda frame: frame["item"].astype(str).str.encode("utf8")])
+def test_keys_that_are_floats_or_bytes_are_refused_in_any_dress(change):
+    with pytest.raises(ValueError, match=r"column 'item' holds (floating|bytes) keys"):
+        SequenceDataset.from_interactions(of_ten_items(item=change), time="timestamp")
+
+
+def test_an_index_of_the_name_of_a_column_is_no_column():
+    frame = of_ten_items()
+    found, plain = (SequenceDataset.from_interactions(each, time="timestamp")
+                    for each in (frame.set_index("timestamp", drop=False), frame))
+    assert all(map(np.array_equal, found.sequences, plain.sequences))
+
+
+@pytest.mark.parametrize("missing", [0, -1])
+def test_a_missing_time_does_not_hide_that_seconds_and_milliseconds_are_mixed(missing):
+    def times(frame):
+        seconds = 1_577_836_800 + frame["timestamp"]
+        mixed = seconds.where(frame["timestamp"] > 4, 1000 * seconds)
+        return mixed.where(frame["timestamp"] > 0, missing)
+
+    with pytest.raises(ValueError, match="some times in seconds and some in milliseconds"):
+        SequenceDataset.from_interactions(of_ten_items(timestamp=times), time="timestamp")
+
+
+def test_what_is_listed_of_an_item_in_a_mapping_may_hold_lists_and_no_pairs():
+    frame = of_ten_items()
+    data = SequenceDataset.from_interactions(
+        frame, time="timestamp", attributes={item: [["a"], None, "b"] for item in range(10)})
+    assert data.attribute_names[1:] == ("a", "b")
+    with pytest.raises(ValueError, match=r"of item 0.* holds pairs"):
+        SequenceDataset.from_interactions(frame, time="timestamp",
+                                             attributes={0: [{"id": 1}]})

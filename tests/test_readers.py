@@ -632,6 +632,12 @@ def test_a_word_among_lists_leaves_them_lists():
     assert attributes_of(data)["i3"] == {"kind: War"}
 
 
+def test_a_comma_within_a_number_parts_nothing():
+    cells = ["299.00 EUR", "1,299.00 EUR", "19.00 EUR", "1,019.00 EUR", "5.00 EUR"]
+    data = shop_and([(f"i{n}", f'"{cells[n % 5]}"') for n in range(10)])
+    assert data.attribute_names[1:] == tuple(sorted(f"kind: {cell}" for cell in cells))
+
+
 def test_dicts_written_as_text_are_not_parted():
     names = ["Action", "War", "Drama", "Kids"]
     cells = [f"\"[{{'id': {n % 4}, 'name': '{names[n % 4]}'}}" +

@@ -14,7 +14,7 @@ __all__ = ["as_ids", "check_attribute_table", "check_attributes", "check_count",
            "checked_interactions", "checked_sequences", "numbered"]
 
 # As pandas calls them.
-NO_KEYS = ("floating", "mixed-integer-float", "mixed-integer", "decimal", "complex", "boolean")
+NO_KEYS = ("floating", "mixed-integer-float", "mixed-integer", "decimal", "boolean", "bytes")
 TIMES = ("integer", "floating", "mixed-integer-float", "decimal", "datetime64", "datetime", "date",
          "timedelta64", "timedelta", "period")
 
@@ -39,12 +39,14 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
     if kind not in TIMES:
         raise ValueError(f"column {time!r} is {kind}, which does not sort as time: convert it with "
                          "pd.to_datetime (or pd.to_numeric)")
-    early, late = (frame[time].min(), frame[time].max()) if kind in TIMES[:4] else (0, 0)
+    # Where a time is missing, some write 0 or -1.
+    numbers = frame[time][frame[time] > 0] if kind in TIMES[:4] else pd.Series([0])
+    early, late = numbers.min(), numbers.max()
     if early > 10**8 and late / 500 > early:
         raise ValueError(f"column {time!r} goes from {early} to {late}: are some times in "
                          "seconds and some in milliseconds? Make them one")
     try:
-        return frame.sort_values(time, kind="stable")
+        return frame.reset_index(drop=True).sort_values(time, kind="stable")
     except TypeError as error:
         raise ValueError(f"the times in column {time!r} do not sort ({error}): make them one type, "
                          "with pd.to_datetime, utc=True if they have offsets") from error
@@ -53,7 +55,7 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
 def numbered(keys: pd.Series) -> tuple[list, np.ndarray]:
     """Sort the distinct keys, ordered categories as they are; give each row its key's place."""
     if isinstance(keys.dtype, pd.CategoricalDtype):
-        if keys.cat.ordered:
+        if keys.cat.ordered and pd.api.types.infer_dtype(keys.cat.categories) not in NO_KEYS:
             keys = keys.cat.remove_unused_categories().cat
             return keys.categories.tolist(), keys.codes.to_numpy(np.int64)
         keys = keys.astype(keys.cat.categories.dtype)

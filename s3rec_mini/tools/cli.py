@@ -228,7 +228,7 @@ def evaluate(name: Name, weights: Weights, reading: Reading, attributes: Attribu
     except ValueError as error:
         if not isinstance(asked, int):
             raise
-        drawn = None
+        drawn, negatives = None, "none"
         typer.echo(f"ranked among all items only: {_in_options(error)}", err=True)
     measured, _ = experiments.measure(model, dataset, split, drawn, seed)
     write_record({"dataset": dataset.name, "weights": str(weights), "model": asdict(model.config),

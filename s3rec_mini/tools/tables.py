@@ -45,8 +45,7 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
         # Text is not: list("Drama") has five attributes. Nor is a dict, which would give its keys.
         if not pd.api.types.is_list_like(values) or isinstance(values, Mapping):
             raise ValueError(f"the attributes of item {key!r} must be a list, not {values!r}")
-    return {key: [str(value) for value in values if pd.isna(value) is not True]
-            for key, values in attributes.items()}
+    return {key: list(_values(values, f"of item {key!r}")) for key, values in attributes.items()}
 
 
 def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
@@ -97,7 +96,7 @@ def _mark(field, texts: list[str]) -> str:
         parts = {part.strip() for text in texts for part in text.split(mark)}
         varying = len({text.count(mark) for text in texts}) > 1  # not so in "Last, First"
         words = (any(re.search(r"[^\W\d]", part) for part in parts)  # not so in "2,50"
-                 and not any(text[0] in "[{(" for text in texts))  # nor in dicts
+                 and not any(re.search(rf"^[\[{{(]|\d{mark}\d", text) for text in texts))  # dicts
         parted = mark == "|" or (varying and words and len(parts) < len(texts))
         example = next((text for text in texts if mark in text), None)
         if example:

@@ -390,7 +390,7 @@ def test_attributes_are_those_that_were_written_in_any_form(lists, form, least, 
             return
         data = read()
     only_flags = values and {value.lower() for value in counts} <= {
-        "0", "1", "0.0", "1.0", "no", "yes", "true", "false"}
+        "0", "1", "0.0", "1.0", "n", "y", "no", "yes", "true", "false"}
     assume(not (only_flags and form in ("bar", "named", "rows")))
     assert by_name(data) == sequences(rows)
     flagged = sum(map(int, flags)) >= least

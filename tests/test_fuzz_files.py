@@ -108,6 +108,7 @@ def other_tensors(draw, tensors):
             tensors[draw(st.sampled_from(["speed", "x/y", "optimizer.0/step", "model/speed", "x",
                                           "mip_head.bias", "fifth_head.bias"]))] = value
         elif fate == 2:
+            value = value.real if value.is_complex() else value
             tensors[name] = value.to(draw(st.sampled_from(
                 [torch.int8, torch.bool, torch.int64, torch.complex64, torch.float8_e4m3fn,
                  torch.float16, torch.bfloat16, torch.float64])))

@@ -36,6 +36,7 @@ VARIATIONS: dict[str, dict] = {
     **{f"scratch-data-{percent}": {"epochs": 0, "share": percent / 100}
        for percent in (20, 40, 60, 80)}}
 
+
 @dataclass(frozen=True)
 class Experiment(Settings):
     """How often the experiment runs, and where it writes."""

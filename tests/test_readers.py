@@ -678,6 +678,13 @@ def test_tabs_beside_quotes_as_pandas_writes_them():
                               header="user\titem\ttimestamp"))) == expected(titles)
 
 
+@pytest.mark.parametrize("separator", list("+*?(][^$\\"))
+def test_a_separator_that_regular_expressions_read_otherwise(separator):
+    rows = ring()
+    path = write(rows, header=separator.join(["user", "item", "timestamp"]), separator=separator)
+    assert by_name(read(path, separator=separator)) == expected(rows)
+
+
 @pytest.mark.parametrize("year", [2002, 2012, 2019, 2020, 2022])
 def test_compact_days_of_any_year_are_read(year):
     days = [f"{year}01{10 + n}" for n in range(8)]

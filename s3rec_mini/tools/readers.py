@@ -212,7 +212,8 @@ class _Table:
         separator = _separator(path, lines, reading.separator)
         mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character
         self.path, self.raw = path, text.replace(separator, mark).encode()
-        cell = f'(^|{separator})"[^\n{separator}]*""[^\n{separator}]*"({separator}|$)'
+        edge = re.escape(separator)  # a quoted cell: "a ""b"" c", as pandas writes it
+        cell = f'(^|{edge})"[^\n{edge}]*""[^\n{edge}]*"({edge}|$)'
         quoted = separator in ",;|" or lines[0][0] == '"' or re.search(f"(?m){cell}", text)
         spaced = lines[0].count(separator) == lines[0].count(f"{separator} ") > 0
         self.form = {"delimiter": mark, "skipinitialspace": spaced, "strict": True,

@@ -168,9 +168,7 @@ def collect(folder: Path, into: Path, overwrite: bool = False) -> list[Path]:
                 shutil.copyfile(ranks, unfinished)
         if lines.get(key) != record:
             lines[key] = record
-            ordered = sorted(lines, key=lambda key: (key[0], *_in_order(key[1])))
-            text = (json.dumps({"folder": key[0], "run": key[1]} | lines[key]) for key in ordered)
-            write_whole(file, "".join(f"{line}\n" for line in text).encode())
+            _write_lines(lines, file)
             taken.append(path)
     return taken
 
@@ -187,6 +185,12 @@ def _read_lines(path: Path) -> dict[tuple[str, str], dict]:
     with expected(f"{path} is no file of results, or it is damaged"):
         records = map(json.loads, path.read_text().splitlines() if path.exists() else ())
         return {(record.pop("folder"), record.pop("run")): record for record in records}
+
+
+def _write_lines(records: dict[tuple[str, str], dict], path: Path) -> None:
+    keys = sorted(records, key=lambda key: (key[0], *_in_order(key[1])))
+    lines = (json.dumps({"folder": key[0], "run": key[1]} | records[key]) for key in keys)
+    write_whole(path, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _by_kind(runs: dict) -> dict[str, list]:

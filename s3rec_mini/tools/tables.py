@@ -96,7 +96,7 @@ def _mark(field, texts: list[str]) -> str:
         parts = {part.strip() for text in texts for part in text.split(mark)}
         varying = len({text.count(mark) for text in texts}) > 1  # not so in "Last, First"
         words = (any(re.search(r"[^\W\d]", part) for part in parts)  # not so in "2,50"
-                 and not any(re.search(rf"^[\[{{(]|\d{mark}\d", text) for text in texts))  # dicts
+                 and not any(re.search(rf"^[\[{{(]|\d[{mark}]\d", text) for text in texts))  # dicts
         parted = mark == "|" or (varying and words and len(parts) < len(texts))
         example = next((text for text in texts if mark in text), None)
         if example:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 import s3rec_mini as s3
 from s3rec_mini.tools import streams
-from s3rec_mini.tools.cli import Threads, with_settings
+from s3rec_mini.tools.cli import with_settings
 from s3rec_mini.tools.experiments import IN_FORM, make
 from s3rec_mini.tools.settings import Settings, setting
 
@@ -54,7 +53,6 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 def ablate(
     name: Annotated[str, typer.Argument(help="Dataset by name.")], plan: Experiment,
     finetuning: s3.FinetuneConfig, pretraining: s3.PretrainConfig, sizes: s3.ModelConfig,
-    threads: Threads = None,
     variation: Annotated[list[str] | None, typer.Option(
         help=f"Repeatable; else {', '.join(VARIATIONS)}.")] = None,
 ):
@@ -64,7 +62,6 @@ def ablate(
     """
     if unknown := sorted(set(variation or ()) - VARIATIONS.keys()):
         raise ValueError(f"there is no variation {unknown[0]}: choose from {', '.join(VARIATIONS)}")
-    torch.set_num_threads(threads or torch.get_num_threads())
     data = s3.load_dataset(name)
     for seed, label in product(range(plan.seeds), variation or VARIATIONS):
         change = {"share": 1.0, **VARIATIONS[label]}

@@ -47,7 +47,7 @@ class PretrainConfig(Settings):
     held_out_segments: bool = setting(
         False, "Cut negative segments from whole sequences, held-out items included, as the "
         "released code does. For comparison only: it leaks.", option="")
-    seed: int = setting(0, "Of batches and dropout.", least=0)
+    seed: int = setting(0, "Of batches and dropout.", least=0, most=2**32 - 1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,7 +78,7 @@ class FinetuneConfig(Settings):
     held_out_negatives: bool = setting(
         False, "Never draw a user's held-out items as negatives, as the released code does. For "
         "comparison only: it leaks.", option="")
-    seed: int = setting(0, "Of batches, dropout and drawn validation negatives.", least=0)
+    seed: int = setting(0, "Of batches, dropout and validation negatives.", least=0, most=2**32 - 1)
 
 
 def pretrain(model: S3Rec, data, config: PretrainConfig | None = None,

@@ -19,7 +19,14 @@ import pandas as pd
 import pytest
 import torch
 import typer
-from conftest import LAYOUTS, ROOT, export_checkpoint, full_disk, movielens_layouts
+from conftest import (
+    LAYOUTS,
+    ROOT,
+    export_checkpoint,
+    full_disk,
+    make_model,
+    movielens_layouts,
+)
 
 import s3rec_mini
 from s3rec_mini import (
@@ -468,7 +475,7 @@ def test_a_command_may_take_a_config_of_any_kind_of_setting(capsys):
         app(words, standalone_mode=False)
         return capsys.readouterr().out.strip()
 
-    assert options_of("show", app).keys() == {"bold", "ratio", "second-ratio", "tap"}
+    assert options_of("show", app).keys() == {"bold", "ratio", "second-ratio", "tap", "threads"}
     assert options_of("show", app)["bold"].secondary_opts == []  # no --no-bold
     assert printed("show") == (f"{Knobs(2)} {Others()}")
     assert printed("show", "--bold", "--ratio", "2", "--second-ratio", "3", "--tap", "b=4") == (
@@ -686,6 +693,33 @@ def test_reproduce_pretrains_in_another_form_beside_the_released_one(reproduce, 
                    for name, value in model.state_dict().items())
 
 
+def test_reproduce_tells_weights_by_what_is_in_them(reproduce, files, tmp_path):
+    sizes = files.data.num_items, files.data.num_attributes
+    for name in ("theirs.pt", "scratch.pt"):
+        export_checkpoint(make_model(*sizes), tmp_path / name)
+    path = reproduce("--seeds", 1, "--weights", tmp_path / "theirs.pt")["theirs-pairwise-seed0"]
+    assert json.loads(path.read_text())["weights"].startswith("theirs.pt, sha256 ")
+    export_checkpoint(make_model(*sizes, seed=1), tmp_path / "theirs.pt")
+    with pytest.raises(AssertionError, match=r"with the weights theirs.pt, sha256 .*, not"):
+        reproduce("--seeds", 1, "--weights", tmp_path / "theirs.pt")
+    with pytest.raises(AssertionError, match=r"rename .*scratch.pt"):
+        reproduce("--seeds", 1, "--weights", tmp_path / "scratch.pt")
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")])
+def test_a_lack_of_memory_is_one_line(s3rec, files, monkeypatch, error):
+    def new_model(*_):
+        raise error
+
+    monkeypatch.setattr(experiments, "new_model", new_model)
+    failed = s3rec("pretrain", files.csv)
+    assert failed.code == 1 and failed.err.splitlines()[-1].startswith("s3rec: this takes more mem")
+    monkeypatch.setattr(experiments, "new_model", lambda *_: 1 // 0)
+    with pytest.raises(ZeroDivisionError):  # nor is a fault of ours hidden
+        s3rec("pretrain", files.csv)
+
+
 @pytest.mark.parametrize("options, complaint", [
     (["--folder", "/dev/null/x"], "cannot write"),
     (["--weights", "no.pt"], "there is no file no.pt")])
@@ -711,13 +745,20 @@ def test_reproduce_takes_the_authors_negatives_from_a_folder(reproduce, files, t
     np.savetxt(tmp_path / "small_sample.txt", rows, fmt="%d")
     written = reproduce("--seeds", 1, "--negatives", tmp_path)
     record = json.loads(written["scratch-pairwise-seed0"].read_text())
-    assert record["negatives"] == "small_sample.txt"
+    assert record["negatives"].startswith("small_sample.txt, sha256 ")
     assert record["sampled"]["metrics"]["HR@10"] == 1  # one of ten candidates
     again = reproduce("--seeds", 1, "--loss", "softmax", "--negatives",
                       tmp_path / "small_sample.txt")
-    assert json.loads(again["scratch-softmax-seed0"].read_text())["negatives"] == "small_sample.txt"
+    named = json.loads(again["scratch-softmax-seed0"].read_text())["negatives"]
+    assert named.startswith("small_sample.txt, sha256 ")
     with pytest.raises(AssertionError, match="with the negatives small_sample"):
         reproduce("--seeds", 1)  # another question than the file there answers
+    record["negatives"] = "small_sample.txt"  # as older runs wrote it
+    written["scratch-pairwise-seed0"].write_text(json.dumps(record))
+    assert reproduce("--seeds", 1, "--negatives", tmp_path)
+    np.savetxt(tmp_path / "small_sample.txt", rows[:, :9], fmt="%d")
+    with pytest.raises(AssertionError, match=r"with the negatives small_sample.txt, .*, not"):
+        reproduce("--seeds", 1, "--loss", "softmax", "--negatives", tmp_path)  # of the same name
     drawn = reproduce("--seeds", 1, "--loss", "pointwise",
                       "--negatives", tmp_path / "results")  # no such file there
     record = json.loads(drawn["scratch-pointwise-seed0"].read_text())
@@ -940,7 +981,7 @@ def test_reproduce_with_negatives_after_a_run_without_them_is_refused(reproduce,
              2, "--folder", tmp_path / "results", "--runs", tmp_path / "runs", "--seeds", 1]
     refused = s3rec(*again, "--negatives", tmp_path / "sample.txt")
     assert refused.code == 1 and "not run again" not in refused.err
-    assert "with the negatives 99 drawn, seed 0, not sample.txt" in refused.err
+    assert "with the negatives 99 drawn, seed 0, not sample.txt, sha256" in refused.err
     assert path.read_bytes() == before
     for mangled in ({"dataset": "small"}, json.loads(before) | {"negatives": None}):
         path.write_text(json.dumps(mangled))
@@ -1023,7 +1064,8 @@ def test_a_process_that_is_to_ignore_ctrl_c_goes_on_doing_so():
     ("pretrain CSV --hidden-size 15", "--hidden-size 15 must be a multiple of --num-heads 2"),
     ("pretrain CSV --dropout 1", "--dropout must be a number of at least 0 and below 1, not 1"),
     ("pretrain CSV --prefixes-per-user 0", "--prefixes-per-user must be a whole number"),
-    ("finetune CSV --seed -1", "--seed must be a whole number of at least 0, not -1"),
+    ("finetune CSV --seed -1", "--seed must be a whole number of at least 0 and at most"),
+    ("pretrain CSV --seed 4294967296", "--seed must be a whole number of .* at most 4294967295"),
     ("finetune CSV --weights none.safetensors", "none.safetensors"),
     ("finetune CSV --weights noitem.csv", "noitem.csv is not a safetensors file"),
     ("finetune CSV --weights MODEL --loss listwise", "--loss must be one of 'pairwise'.*listwise"),

@@ -103,6 +103,16 @@ def test_asking_whether_a_file_can_be_written_makes_no_folder(tmp_path):
         files.check_writable(tmp_path / "file" / "deep")
 
 
+def test_a_file_that_is_protected_is_left(tmp_path, monkeypatch):
+    """Whom the system would let write over it, as root."""
+    path = tmp_path / "model"
+    path.write_text("precious")
+    monkeypatch.setattr(os, "access", lambda each, mode: each != path)
+    with pytest.raises(OSError, match=r"cannot write .*model: check .*not protected"):
+        files.write_whole(path, b"new")
+    assert path.read_text() == "precious"
+
+
 def test_an_error_says_of_no_other_file_that_it_is_as_it_was(tmp_path):
     with full_disk(room=10), pytest.raises(OSError, match=r"cannot write .*the file is as it was"):
         results.write_record({"a": 1}, tmp_path / "r.json")

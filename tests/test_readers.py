@@ -326,6 +326,12 @@ def test_text_that_is_not_utf8_is_asked_for_and_movielens_is_known():
     refused("shop.csv is no text in utf-8.*0xe9.*encoding=", write(rows, encoding="cp1252"))
     assert by_name(read("shop.csv", encoding="cp1252")) == expected(rows)
     refused("shop.csv is no text in nonsense.*unknown encoding", encoding="nonsense")
+    films = write([(f"é{n}", "ab"[n % 2]) for n in range(10)], "items.csv", "item,kind")
+    with pytest.warns(UserWarning, match="items.csv is read as cp1252, but its bytes are UTF-8: "
+                      r"is encoding= meant for the other"), pytest.raises(ValueError):
+        open_dataset("shop.csv", films, Reading(encoding="cp1252"))
+    rows = ring()
+    assert by_name(read(write(rows, encoding="utf-16-le"), encoding="utf-16-le")) == expected(rows)
     rows = [(user, item, "4", time) for user, item, time in ring(user=str, item="é{}".format)]
     name = write(rows, "ratings.dat", header="", separator="::", encoding="latin-1")
     assert by_name(read_and_hear(name, "not UTF-8, and is read as latin-1")) == expected(rows)
@@ -428,7 +434,8 @@ def test_known_headers_are_recognised_and_said(header):
 def test_our_own_names_come_first_and_of_two_others_one_is_asked_for():
     rows = [(user, "x", item, time) for user, item, time in ring()]
     columns = expected(ring())
-    assert by_name(read(write(rows, header="user,item_id,item,timestamp"))) == columns
+    name = write(rows, header="user,item_id,item,timestamp")
+    assert by_name(read_and_hear(name, "users are user, items item, times timestamp")) == columns
     name = write(rows, header="user,asin,item_id,timestamp")
     refused(r"which of .* is the item. asin and item_id could be.*item=", name)
     assert by_name(read_and_hear(name, "items item_id", item="item_id")) == columns
@@ -518,6 +525,14 @@ def test_a_parquet_file_is_written_and_read_by_pyarrow(folder):
     assert by_name(read("shop.parquet")) == expected(rows)
 
 
+def test_a_parquet_file_may_hold_keys_in_its_index(folder):
+    pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    rows = ring(item=str)
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame.set_index("item").to_parquet("shop.parquet")
+    assert by_name(read("shop.parquet")) == expected(rows)
+
+
 def test_a_parquet_file_says_what_it_needs(monkeypatch):
     name = parquet_of(monkeypatch, None)
 
@@ -601,6 +616,11 @@ def test_the_column_of_items_may_be_named_otherwise_in_either_file():
     for header in ("item_id,kind", "sku,kind", "item,kind"):
         data = read_and_hear(shop, "items sku", write(rows, "items.csv", header), item="sku")
         assert attributes_of(data)["i3"] == {"kind: b"}
+    rows = [(f"i{n}", "xy"[n % 2], "ab"[n % 2]) for n in range(10)]  # a number is of one file
+    films = write(rows, "items.csv", "item,2,kind")
+    data = read_and_hear(write(ring(), header=""), "no header", films, user="1", item="2", time="3")
+    assert attributes_of(data)["i3"] == {"2: y", "kind: b"}
+    shop, rows = write(ring(), header="user,sku,timestamp"), [row[::2] for row in rows]
     refused("items.csv: which of .* is the item. none could be.*a first line there call it item",
             shop, write(rows, "items.csv", "what,kind"), item="sku")
     refused("items.csv, line 5, has no item", shop,
@@ -613,6 +633,10 @@ def test_items_of_which_none_is_sold_are_refused():
 
 
 def test_list_separators_are_passed_on():
+    rows = [(f"i{n}", "a b;c") for n in range(10)]
+    items = write(rows, "ml.item", "item_id:token\tx:token_seq", "\t")
+    data = read(write(ring()), items, list_separator=";")
+    assert attributes_of(data)["i3"] == {"x: a b", "x: c"}
     rows = [(f"i{n}", "a~b" if n % 2 else "b") for n in range(10)]
     data = read(write(ring()), write(rows, "items.csv", "item,kind"), list_separator="~")
     assert attributes_of(data)["i3"] == {"kind: a", "kind: b"}
@@ -683,6 +707,18 @@ def test_a_separator_that_regular_expressions_read_otherwise(separator):
     rows = ring()
     path = write(rows, header=separator.join(["user", "item", "timestamp"]), separator=separator)
     assert by_name(read(path, separator=separator)) == expected(rows)
+
+
+@pytest.mark.parametrize("clock", ["1530", "153059"])
+def test_digits_of_day_month_year_and_a_clock_are_no_numbers(clock):
+    days = [f"{28 + n}122023{clock}" if n < 4 else f"0{n - 3}012024{clock}" for n in range(8)]
+    rows = ring(time=days.__getitem__)
+    refused(f"line 2, has the time '28122023{clock}', which cannot be read: say", write(rows))
+    form = "%d%m%Y%H%M" + "%S" * (len(clock) > 4)
+    assert by_name(read("shop.csv", time_format=form)) == expected(rows)
+    for digits in (10, 12, 13):  # of seconds, and of milliseconds now and before 2001
+        rows = ring(time=lambda n, digits=digits: str(9 * 10**(digits - 1) + n))
+        assert by_name(read(write(rows))) == expected(rows)
 
 
 @pytest.mark.parametrize("year", [2002, 2012, 2019, 2020, 2022])

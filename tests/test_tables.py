@@ -66,6 +66,20 @@ def test_lists_without_quotes_and_with_apostrophes_are_read():
         {"y", "z"}, {"y"}, {"Children's"}, {"it's"}, {"a b"}]
 
 
+def test_lists_keep_parentheses_and_python_s_escapes():
+    assert values_of([repr(["Sci\xa0Fi", "cafe\u0301 日本", "a\\b", "a\nb"])] * 5) == [
+        {"Sci\xa0Fi", "cafe\u0301 日本", "a\\b", "a\nb"}] * 5
+    assert values_of([ascii(["Sci\xa0Fi", "日本"])] * 5) == [{"Sci\xa0Fi", "日本"}] * 5
+    cells = ["[Shoes (Men, Boys), Hats]", "[Hats (old)]", "[Hats]", "[Hats]", "[Hats]"]
+    assert values_of(cells)[:3] == [{"Shoes (Men, Boys)", "Hats"}, {"Hats (old)"}, {"Hats"}]
+
+
+def test_names_without_a_field_are_looked_at_as_one_field():
+    with pytest.raises(ValueError, match="field '' has 10 values in 10 cells"):
+        SequenceDataset.from_interactions(
+            ring(range(10)), attributes={item: [f"unique {item}"] for item in range(10)})
+
+
 def test_a_bar_is_found_and_said():
     with pytest.warns(UserWarning, match=r"'x' is read as lists, with '\|' between .*'y\|z'"):
         assert values_of(["y|z", "y", "z| y", "|", ""]) == [{"y", "z"}, {"y"}, {"y", "z"}, set(),

@@ -17,8 +17,6 @@ from ..encoder import ModelConfig, S3Rec
 from .files import expected, load_weights, read_tensors, write_tensors
 from .settings import Settings
 
-__all__ = ["Checkpoint", "digest"]
-
 
 class Checkpoint:
     """A run's file in `folder`, or none; `more` are further things that tell one run from another.
@@ -68,8 +66,8 @@ class Checkpoint:
             sum(record["loss"] + record["MRR" if best else "seconds"] for record in measured)
         if different:
             raise ValueError(f"{self.path} holds another run, whose {' and '.join(different)} "
-                             f"differ: choose another checkpoint folder, or delete this one; after "
-                             f"a kill, make the model anew after the same torch.manual_seed")
+                             f"differ: choose another checkpoint folder, or delete this one; in "
+                             f"Python, make the model anew after the same torch.manual_seed")
         if len(history) > self.epochs:
             raise ValueError(f"{self.path} holds {len(history)} epochs, more than the "
                              f"{self.epochs} asked for: choose another checkpoint folder")

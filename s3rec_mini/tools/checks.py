@@ -10,9 +10,6 @@ from torch import Tensor
 
 from .settings import is_a
 
-__all__ = ["as_ids", "check_attribute_table", "check_attributes", "check_count", "checked_ids",
-           "checked_interactions", "checked_sequences", "numbered"]
-
 # As pandas calls them.
 NO_KEYS = ("floating", "mixed-integer-float", "mixed-integer", "decimal", "boolean", "bytes")
 TIMES = ("integer", "floating", "mixed-integer-float", "decimal", "datetime64", "datetime", "date",

@@ -34,14 +34,13 @@ from .sources import load_dataset, open_dataset
 from .tables import attribute_report
 from .vocabulary import renumbered
 
-__all__ = ["Threads", "app", "main", "with_settings"]
-
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False,
                   help="S3-Rec: pretrain, finetune, evaluate and recommend.")
 
 
 # ---- options
 
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # Those that are files.
 READ, WRITTEN = ("name", "attributes", "weights", "negatives"), ("output", "results")
 
@@ -68,6 +67,8 @@ Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or one.", min=1, 
 def with_settings(**without: tuple[str, ...]):
     """Let a command take configs, each made of an option for every field, and spare its files.
 
+    It takes threads too.
+
     Configs are the arguments annotated with one; `without` names, by argument, the fields that are
     no options of this command. A field that has no default is none either; it is set to its least.
     Where an earlier config has a field of the same name, the option begins with the argument's
@@ -88,14 +89,16 @@ def with_settings(**without: tuple[str, ...]):
 
         @wraps(command)
         def call(**given):
+            torch.set_num_threads(given.pop("threads") or torch.get_num_threads())
             for argument, config in configs.items():
                 own = {name: each for name, (owner, each) in options.items() if owner == argument}
                 given[argument] = _config(config, own, {name: given.pop(name) for name in own})
             _spare(command.__name__, given)
             return command(**given)
 
-        shown = [each.replace(kind=each.KEYWORD_ONLY) for each in taken if each.name not in configs]
+        shown = [each.replace(kind=KEYWORD) for each in taken if each.name not in configs]
         shown += [_parameter(name, each) for name, (_, each) in options.items()]
+        shown += [inspect.Parameter("threads", KEYWORD, default=None, annotation=Threads)]
         call.__signature__ = inspect.Signature(shown)
         call.__annotations__ = {each.name: each.annotation for each in shown}
         return call
@@ -117,7 +120,7 @@ def _parameter(name: str, declared: Field) -> inspect.Parameter:
         usual = None
     elif usual is False:
         option = _option(bool, text, f"--{name.replace('_', '-')}")  # no --no-smoke
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=option)
+    return inspect.Parameter(name, KEYWORD, default=usual, annotation=option)
 
 
 def _config(config: type, options: dict[str, Field], given: dict) -> Settings:
@@ -181,10 +184,9 @@ def data(name: Name, reading: Reading, attributes: Attributes = None):
 @with_settings()
 def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, reading: Reading,
              output: Output = Path("pretrained.safetensors"), attributes: Attributes = None,
-             checkpoint: Checkpoint = None, results: Results = None, threads: Threads = None):
+             checkpoint: Checkpoint = None, results: Results = None):
     """Pretrain a new model on the four objectives."""
     dataset = open_dataset(name, attributes, reading)
-    torch.set_num_threads(threads or torch.get_num_threads())
     model = experiments.new_model(dataset, sizes, pretraining.seed)
     history = training.pretrain(model, dataset, pretraining, checkpoint)
     model.save(output)
@@ -197,13 +199,11 @@ def pretrain(name: Name, pretraining: PretrainConfig, sizes: ModelConfig, readin
 def finetune(name: Name, finetuning: FinetuneConfig, reading: Reading,
              weights: _option(Path | None, "Pretrained model; a new one without it.") = None,
              output: Output = Path("finetuned.safetensors"), attributes: Attributes = None,
-             negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None,
-             threads: Threads = None):
+             negatives: Negatives = None, checkpoint: Checkpoint = None, results: Results = None):
     """Finetune a pretrained or new model to predict the next item."""
     dataset = open_dataset(name, attributes, reading)
     model = _load(weights, dataset) if weights else experiments.new_model(
         dataset, ModelConfig.for_dataset(dataset), finetuning.seed)
-    torch.set_num_threads(threads or torch.get_num_threads())
     history = training.finetune(model, dataset, finetuning, checkpoint,
                                 experiments.read_negatives(negatives, dataset))
     model.save(output)
@@ -255,13 +255,11 @@ def recommend(name: Name, weights: Weights, reading: Reading,
 @app.command()
 @with_settings(pretraining=("weights", "forms", "seed"), finetuning=("seed",))
 def reproduce(names: _argument(list[str], "Datasets by name."), plan: experiments.Reproduction,
-              finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig,
-              threads: Threads = None):
+              finetuning: FinetuneConfig, pretraining: PretrainConfig, sizes: ModelConfig):
     """Train from scratch (SASRec) and from pretrained weights, and evaluate both on the test items.
 
     Runs whose results file exists are not run again, and one that was interrupted goes on.
     """
-    torch.set_num_threads(threads or torch.get_num_threads())
     experiments.reproduce(map(load_dataset, names), plan, sizes, pretraining, finetuning)
 
 
@@ -299,6 +297,10 @@ def main():
             app()
     except (ValueError, OSError) as error:
         sys.exit(f"s3rec: {_in_options(error)}")
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in repr(error).lower():  # as torch says it in its RuntimeError
+            raise
+        sys.exit("s3rec: this takes more memory than there is: make the model or batches smaller")
 
 
 ARGUMENTS = {"attributes", "negatives", *(each.name for config in (

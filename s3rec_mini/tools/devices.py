@@ -10,9 +10,6 @@ from torch import nn
 from ..encoder import S3Rec
 from . import streams
 
-__all__ = ["Stage", "find_device", "of_first_process", "of_this_process", "prepared",
-           "set_random_state"]
-
 
 class Stage(nn.Module):
     """A model and its loss as one forward pass, which is what `accelerate` can distribute."""

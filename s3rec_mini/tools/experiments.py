@@ -4,6 +4,7 @@ A run starts a model, pretrains and finetunes it and ranks every user's test ite
 ``FOLDER/RUN.json`` and beside it ``RUN.npz``, the ranks (see `results`).
 """
 
+import hashlib
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -23,8 +24,6 @@ from .files import check_writable, existing
 from .results import columns, read_record, write_ranks, write_record
 from .settings import Settings, setting
 from .statistics import bootstrap_intervals
-
-__all__ = ["IN_FORM", "Reproduction", "make", "measure", "new_model", "read_negatives", "reproduce"]
 
 IN_FORM = {form: dict.fromkeys(PretrainConfig().weights, form) for form in FORMS} | {"released": {}}
 
@@ -83,6 +82,8 @@ def _in_a_minute(datasets, plan: Reproduction):
 def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConfig):
     """Name the two starts of a reproduction, with what `make` must know of each."""
     if plan.weights:
+        if plan.weights.stem == "scratch":
+            raise ValueError(f"rename {plan.weights}: runs called scratch start without weights")
         return {"scratch": {}, plan.weights.stem: {"weights": existing(plan.weights)}}
     form = "" if plan.form == "released" else f"-{plan.form}"
     folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
@@ -126,7 +127,8 @@ def make(plan, where: Path, labels: dict, data: SequenceDataset,
     """
     results, sizes = plan.folder / f"{where}.json", _fitted(sizes, data)
     asked = {"pretraining": pretraining, "finetuning": finetuning}
-    if _is_made(results, negatives, asked if weights else asked | {"model": sizes}):
+    files = {"negatives": _named(negatives)} | ({"weights": _named(weights)} if weights else {})
+    if _is_made(results, files, asked if weights else asked | {"model": sizes}):
         return
     check_writable(results)
     model = (official.load_checkpoint(weights, data) if weights
@@ -146,18 +148,18 @@ def make(plan, where: Path, labels: dict, data: SequenceDataset,
     measured, ranks = measure(model, data, "test", candidates)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
     record |= {"model": asdict(model.config), **_stage("finetuning", finetuning, history)}
-    write_record({**labels, **record, "negatives": _named(negatives), **measured}, results)
+    write_record({**labels, **record, **files, **measured}, results)
 
 
-def _is_made(results: Path, negatives: Path | None, asked: dict) -> bool:
+def _is_made(results: Path, files: dict[str, str], asked: dict) -> bool:
     """Say whether a run was made already; a file of a run with other settings is an error."""
     if not results.exists():
         return False
-    saved, different = read_record(results), []
-    if saved.get("negatives") != _named(negatives):
-        different = [f"went with the negatives {saved.get('negatives')}, not {_named(negatives)}"]
+    saved = {"weights": files.get("weights")} | read_record(results)  # older ones say less
+    different = [f"went with the {name} {saved.get(name)}, not {own}"
+                 for name, own in files.items() if not own.startswith(str(saved.get(name)))]
     for stage, config in asked.items():
-        made, wanted = saved.get(stage, {}), asdict(config) if config else {}
+        made, wanted = saved.get(stage) or {}, asdict(config) if config else {}
         names = type(config).differing(made, wanted) if made and wanted else sorted(made | wanted)
         different += [f"in {stage} differs in {name} ({made.get(name)}, not {wanted.get(name)})"
                       for name in names]
@@ -184,8 +186,10 @@ def _kept(model: S3Rec, folder: Path) -> S3Rec:
     return S3Rec.load(folder / "model.safetensors")
 
 
-def _named(negatives: Path | None) -> str:
-    return negatives.name if negatives else "99 drawn, seed 0"
+def _named(path: Path | None) -> str:
+    """Name a file and what is in it."""
+    return "99 drawn, seed 0" if path is None else (
+        f"{path.name}, sha256 {hashlib.sha256(existing(path).read_bytes()).hexdigest()[:12]}")
 
 
 def read_negatives(asked: str | Path | None, data: SequenceDataset):

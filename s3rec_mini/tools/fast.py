@@ -13,8 +13,6 @@ from torch import Tensor
 from ..encoder import Block, S3Rec, visible_keys
 from .checks import checked_ids
 
-__all__ = ["in_blocks", "item_states", "newest_states", "packed"]
-
 
 def item_states(model: S3Rec, item_ids: Tensor, positions: Tensor, causal: bool = False) -> Tensor:
     """Return ``model(item_ids, causal).flatten(0, 1)[positions]``: states of items, not of padding.

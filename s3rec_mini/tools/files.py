@@ -13,9 +13,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["check_writable", "existing", "expected", "is_checkpoint", "load_weights",
-           "read_tensors", "replacing", "write_tensors", "write_whole"]
-
 FOUR_HEADS = {"aap_head", "mip_head", "map_head", "sp_head"}
 
 
@@ -23,9 +20,10 @@ def check_writable(path: Path) -> None:
     """Raise OSError if a file cannot be written; no link, device or folder is written over."""
     folder = next(each for each in path.absolute().parents if each.exists())
     other = path.is_symlink() or (path.exists() and not path.is_file())
-    if other or not folder.is_dir() or not os.access(folder, os.W_OK):
+    locked = not all(os.access(each, os.W_OK) for each in (folder, path) if each.exists())
+    if other or locked or not folder.is_dir():
         raise OSError(f"cannot write {path}: check that its folder exists, is writable, and that "
-                      f"it is a plain file, no link or device")
+                      f"it is a plain file, not protected, no link or device")
 
 
 @contextmanager

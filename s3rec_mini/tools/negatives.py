@@ -6,8 +6,6 @@ from . import streams
 from .checks import check_count
 from .files import expected
 
-__all__ = ["negatives_for", "sample_negatives"]
-
 
 def sample_negatives(histories, targets, num_items: int, count: int = 99, seed: int = 0,
                      user_names=None) -> np.ndarray:

@@ -9,8 +9,6 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-__all__ = ["Epoch", "epochs_left"]
-
 
 def epochs_left(history: list[dict], epochs: int, accelerator: Accelerator) -> Iterator["Epoch"]:
     """Give the epochs that `history` lacks, one after another, and show a bar.

@@ -24,8 +24,6 @@ import pandas as pd
 
 from .settings import Settings, setting
 
-__all__ = ["Reading", "read_attributes", "read_interactions"]
-
 # Names of columns in public files, without signs and capitals, first of all this package's own;
 # names of those that tell items apart; and the columns, by separator or ending and number, of
 # MovieLens' files, which name none and begin with a number.
@@ -40,7 +38,8 @@ csv.field_size_limit(2**31 - 1)  # a review is longer than what the module takes
 # With signs between them, or eight digits and no more.
 DAY_OR_MONTH = (r"^([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{6}(?![0-9])))[./-]?"
                 r"([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{4}(?![0-9])))[./-]?((?:19|20)[0-9]{2}),?")
-COMPACT = re.compile(r"[0-3]?[0-9]{3}(19|20)[0-9]{2}")  # 31122024, no number; 1012024 is refused
+# 31122024 is no number, nor with a clock behind it; 1012024 is refused.
+COMPACT = re.compile(r"[0-3]?[0-9]{3}(19|20)[0-9]{2}([0-2][0-9]([0-5][0-9]){1,2})?")
 ORDERS = {"day-first": r"\3-\2-\1", "month-first": r"\3-\1-\2"}
 
 
@@ -86,7 +85,8 @@ def read_interactions(path, reading: Reading) -> pd.DataFrame:
         word = re.fullmatch("[^0-9]+", table.first[places["time"]])
         table.header = bool(word) or table.first == numbers
     said = [table.first[at] if table.header else f"column {at + 1}" for at in places.values()]
-    if said != [LAYOUTS[role][0] for role in ROLES]:
+    known = [name for name in table.names if any(_plain(name) in LAYOUTS[role] for role in ROLES)]
+    if said != [LAYOUTS[role][0] for role in ROLES] or len(known) > 3:  # some may be meant instead
         warnings.warn("{}: users are {}, items {}, times {}".format(path, *said)
                       + "; its first line is no header" * (not table.header), stacklevel=2)
     frame = table.columns(places)
@@ -106,8 +106,9 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     table = _Table(Path(path), reading)
     names = [TYPE.sub("", name) for name in table.names]
     typed = dict(zip(names, table.names, strict=True))
-    # What the option says may be a column of the interactions alone.
-    place = _place(table, "item", reading.item if reading.item in names else None)
+    # What the option says may be a column of the interactions alone; a number is one of theirs.
+    said = reading.item in names and not reading.item.isdecimal()
+    place = _place(table, "item", reading.item if said else None)
     fields = [name for name in names if name != names[place]]
     free = [name for name in fields if _plain(name) in LAYOUTS["free"] or ":float" in typed[name]]
     if reading.fields:
@@ -124,7 +125,8 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     keys = {str(key): key for key in items.unique()}
     frame = frame.astype(object).assign(item=[keys.get(text, text) for text in frame["item"]])
     lists = [name for name in fields if typed[name].endswith(":token_seq")]
-    return frame.assign(**{name: frame[name].str.split() for name in lists})
+    mark = reading.list_separator or None
+    return frame.assign(**{name: frame[name].str.split(mark) for name in lists})
 
 
 def _place(table, role: str, given: str | None) -> int:
@@ -279,7 +281,12 @@ def _text(path: Path, given: str | None) -> str:
                              "as encoding=cp1252, or unpack it") from None
         warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=4)
         text = raw.decode("latin-1")
-    return text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff")
+    with suppress(UnicodeError):
+        if given and "\0" not in (plain := raw.decode("utf-8-sig")) and plain != text:
+            warnings.warn(f"{path} is read as {given}, but its bytes are UTF-8: is encoding= meant "
+                          "for the other file?", stacklevel=4)
+    return text
 
 
 def _unpacked(path: Path) -> bytes:
@@ -291,7 +298,8 @@ def _unpacked(path: Path) -> bytes:
             frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
             floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
             texts = frame.select_dtypes("object").map(_as_text)
-            raw = frame.assign(**texts).rename(columns=floats).to_csv(index=False).encode()
+            frame = frame.assign(**texts).rename(columns=floats)
+            raw = frame.to_csv(index=any(frame.index.names)).encode()
     except Exception as error:  # a damaged file fails in a dozen ways
         reason = "pip install pyarrow" if isinstance(error, ImportError) else error
         raise ValueError(f"{path} cannot be read, or is damaged ({reason})") from None

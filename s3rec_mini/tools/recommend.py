@@ -11,8 +11,6 @@ from ..evaluation import evaluating, last_states, leave_out
 from .settings import is_a
 from .vocabulary import best_items, check_fit
 
-__all__ = ["PopRec", "recommend"]
-
 
 @torch.no_grad()
 def recommend(model, data, history: Sequence, k: int = 10) -> pd.DataFrame:

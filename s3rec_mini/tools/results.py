@@ -21,9 +21,6 @@ import torch
 
 from .files import expected, replacing, write_whole
 
-__all__ = ["collect", "columns", "load_ranks", "load_results", "read_record", "write_ranks",
-           "write_record"]
-
 RESULTS = Path(__file__).parents[1] / "data" / "results"  # those that travel with the package
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin
 
-__all__ = ["Settings", "checked", "default", "is_a", "kinds", "setting"]
-
 LIMITS = {"least": operator.ge, "above": operator.gt, "most": operator.le, "below": operator.lt}
 NUMBERS = {int: Integral, float: Real}  # NumPy's too
 WORDS = {int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
@@ -91,9 +89,10 @@ def checked(declared: Field, value: Any) -> Any:
                 return {n: float(v) if is_a(float, v) else v for n, v in value.items()}
             return kind(value) if kind in NUMBERS else value
     limits = _limits(declared)
+    words = WORDS | {str: limits or "text"}
     wanted = " or ".join(
-        WORDS[kind] + (" of" * limits.startswith("at") + " " + limits).rstrip() * (kind in NUMBERS)
-        for kind in kinds(declared.type) if kind in WORDS) or limits
+        words[kind] + (" of" * limits.startswith("at") + " " + limits).rstrip() * (kind in NUMBERS)
+        for kind in kinds(declared.type))
     raise ValueError(f"{declared.name} must be {wanted}, not {value!r}")
 
 

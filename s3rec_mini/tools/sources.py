@@ -18,8 +18,6 @@ from ..encoder import S3Rec
 from .readers import Reading, read_attributes, read_interactions
 from .synthetic import dataset_of_ids
 
-__all__ = ["load_dataset", "load_model", "movielens_interactions", "open_dataset"]
-
 DATA = Path(__file__).parents[1] / "data"
 
 # The authors' repository has no licence: its files never ship here, but are downloaded by the
@@ -124,7 +122,7 @@ def open_dataset(name: str, attributes: Path | None = None,
                              + ", ".join(f"{option}=" for option in said))
         return load_dataset(name)
     frame = read_interactions(name, reading)
-    extra = read_attributes(attributes, reading, frame["item"]) if attributes else None
+    extra = read_attributes(attributes, reading, frame["item"]) if attributes is not None else None
     return SequenceDataset.from_interactions(
         frame, attributes=extra, min_count=reading.min_count, name=name,
         list_separator=reading.list_separator, min_items=reading.min_items)

@@ -8,8 +8,6 @@ from scipy.special import stdtrit
 from ..evaluation import per_user_metrics
 from . import streams
 
-__all__ = ["Difference", "bootstrap_intervals", "paired_difference"]
-
 
 def bootstrap_intervals(ranks: np.ndarray, level: float = 0.95, samples: int = 1000,
                         seed: int = 0) -> dict[str, tuple[float, float]]:

@@ -5,8 +5,6 @@ Negatives of validation and of test come from one stream: with one seed for both
 
 import numpy as np
 
-__all__ = ["STREAMS", "generator", "torch_seed"]
-
 STREAMS = {"pretraining batches": 1, "finetuning batches": 2, "test negatives": 3, "bootstrap": 4,
            "dropout": 5, "users left out": 7}
 

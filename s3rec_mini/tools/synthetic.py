@@ -7,8 +7,6 @@ import torch
 
 from ..datasets import SequenceDataset
 
-__all__ = ["dataset_of_ids", "planted_structure"]
-
 
 def dataset_of_ids(name: str, sequences, item_attributes: torch.Tensor) -> SequenceDataset:
     """Make a dataset that has no names but "item 17", "attribute 5" and "user 1"."""

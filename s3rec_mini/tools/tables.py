@@ -17,11 +17,10 @@ import torch
 
 from .checks import check_count
 
-__all__ = ["attribute_lists", "attribute_report", "attribute_table"]
-
 NO, YES = {"0", "0.0", "false", "no", "n"}, {"1", "1.0", "true", "yes", "y"}
 LIST = re.compile(r"(?s)(?!.*\w['\"]\s*:)(\[.*\]|\{.*\}|\(['\"].*\))")  # and no dict
-PART = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,'"\[\](){}][^,\[\](){}]*)""")
+PART = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|"""
+                  r"""([^\s,'"\[\](){}](?:\([^()]*\)|[^,\[\](){}])*)""")
 MOST_BYTES = 2**31
 
 
@@ -86,7 +85,8 @@ def _listed(text: str) -> list[str]:
         values = [value for value in json.loads(text) if value is not None]
         if all(isinstance(value, str) for value in values):
             return values
-    return [re.sub(r"\\(.)", r"\1", "".join(found)) for found in PART.findall(text)
+    return [found[2] or "".join(found).encode("latin-1", "backslashreplace").decode(
+                "unicode_escape", "replace") for found in PART.findall(text)
             if found[2].strip().lower() not in ("none", "null", "nan")]
 
 
@@ -130,7 +130,7 @@ def attribute_table(lists, all_keys, keys, min_items=1) -> tuple[torch.Tensor, t
     names = sorted(name for name, count in counts.items() if count >= min_items)
     fields = defaultdict(list)
     for name in names:
-        fields[name.partition(": ")[0]].append(counts[name])
+        fields[name.partition(": ")[0] if ": " in name else ""].append(counts[name])
     for field, own in fields.items():
         if len(own) >= 10 and len(own) > 0.75 * sum(own):
             raise ValueError(f"field {field!r} has {len(own):,} values in {sum(own):,} cells, too "

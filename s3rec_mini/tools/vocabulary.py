@@ -13,8 +13,6 @@ from torch import Tensor
 from .files import expected
 from .settings import is_a
 
-__all__ = ["Vocabulary", "best_items", "check_fit", "find_item", "ids_by_key", "renumbered"]
-
 
 class Vocabulary(NamedTuple):
     """The names of items 1, 2, … and of attributes 1, 2, …, in the order of their numbers."""
@@ -30,7 +28,8 @@ class Vocabulary(NamedTuple):
         """
         if saved is None:
             warnings.warn(f"{path} does not say what its items are called, and only their number "
-                          f"is checked: write it again with save(path, data=data)", stacklevel=3)
+                          f"is checked: model.save(path, data=data), in Python, names them",
+                          stacklevel=3)
             return None
         with expected(f"{path} does not name as many items and attributes as it has: it is "
                       f"damaged, write it again"):
@@ -99,8 +98,8 @@ def check_fit(model, data, kind: str = "items") -> None:
     if own is None:
         count = getattr(config, f"num_{kind}", len(names))
         if count != len(names):
-            raise ValueError(f"the model has {count} {kind}, {data.name} has {len(names)}: make a "
-                             f"model for these data, ModelConfig.for_dataset(data) in Python")
+            raise ValueError(f"the model has {count} {kind}, {data.name} has {len(names)}: make or "
+                             f"train one for these data (in Python, ModelConfig.for_dataset(data))")
     elif names != own:
         there = set(own)
         if new := [name for name in names if name not in there]:

@@ -13,7 +13,8 @@ import s3rec_mini as s3
 
 PAGE = (ROOT / "book" / "reference" / "extending.md").read_text(encoding="utf8")
 # What each of the two edits comes after, and what it adds, as the page shows it.
-PLACES = ("validation negatives.\", least=0, most=2**32 - 1)\n", "sampled_items=config.sampled_items))\n")
+PLACES = ("validation negatives.\", least=0, most=2**32 - 1)\n",
+          "sampled_items=config.sampled_items))\n")
 ADDED = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
 
 

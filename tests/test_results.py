@@ -314,7 +314,7 @@ def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
 NAMES = {"Beauty": "Beauty", "Toys_and_Games": "Toys", "LastFM": "LastFM",
          "movielens-small": "MovieLens"}
 STARTS = {"scratch": "from scratch (SASRec)", "pretrained": "pretrained",
-          "LastFM-epochs-150": "the authors' weights"}
+          **{f"{dataset}-epochs-150": "the authors' weights" for dataset in NAMES}}
 ROWS = [(protocol, dataset, start) for protocol in PROTOCOLS for dataset in NAMES
         for start in STARTS if read(dataset, start=start)]
 

@@ -61,8 +61,9 @@ class Documented(SphinxDirective):
         above[-1][:0] = [nodes.strong("", "", nodes.literal("", short)), nodes.Text(" ")]
         described = [each for each in rest if isinstance(each, addnodes.desc)]
         given = {*s3.__all__}
-        if short in given:  # a module that `s3` gives as a whole
-            given.update(importlib.import_module(name).__all__)
+        module = importlib.import_module(name)
+        if getattr(s3, short, None) is module:  # which `s3` gives as a whole
+            given.update(module.__all__)
         rows = [self.row(each) for each in described if self.name_of(each) in given]
         if rows:
             above.append(table(("Name", "What it does"), rows, (30, 70), "names"))

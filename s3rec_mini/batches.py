@@ -16,9 +16,6 @@ from torch import Tensor
 from .tools import streams
 from .tools.checks import as_ids
 
-__all__ = ["FinetuneBatch", "PretrainBatch", "Unseen", "by_length", "cut_segments",
-           "finetuning_batches", "left_padded", "mask_items", "prefixes", "pretraining_batches"]
-
 
 class _Batch:
     """Tensors (B, L) of one shape, and the index tensors that say which of their places count."""

@@ -18,8 +18,6 @@ from .tools.checks import check_attribute_table, checked_interactions, checked_s
 from .tools.tables import attribute_lists, attribute_table
 from .tools.vocabulary import Vocabulary, find_item, ids_by_key
 
-__all__ = ["SequenceDataset", "core"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceDataset:

@@ -18,8 +18,6 @@ from .tools.files import expected, load_weights, read_tensors, write_tensors
 from .tools.settings import Settings, setting
 from .tools.vocabulary import Vocabulary, check_fit
 
-__all__ = ["Block", "ModelConfig", "S3Rec", "SelfAttention", "visible_keys"]
-
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
@@ -221,7 +219,7 @@ class S3Rec(nn.Module):
         Of one that does not name its items a warning says so.
         """
         tensors, metadata = read_tensors(path)
-        with expected(f"{path} holds no valid model config"), torch.device("meta"):
+        with expected(f"{path} holds no valid model config (a checkpoint?)"), torch.device("meta"):
             claimed = cls(ModelConfig.from_saved(metadata["config"]))
         load_weights(claimed, tensors, path)  # before it takes any memory: a small file may lie
         model = cls(claimed.config)

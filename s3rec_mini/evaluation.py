@@ -24,9 +24,6 @@ from .tools.fast import newest_states
 from .tools.negatives import negatives_for
 from .tools.vocabulary import check_fit
 
-__all__ = ["evaluate", "evaluating", "last_states", "leave_out", "metrics_from_ranks",
-           "per_user_metrics", "rank_targets", "ranks_among", "users_by_length"]
-
 
 def evaluate(model, data, split: str = "test", protocol: str = "full", negatives=99,
              seed: int = 0) -> dict[str, float]:

@@ -24,12 +24,6 @@ from .batches import FinetuneBatch, PretrainBatch
 from .encoder import S3Rec
 from .tools.fast import in_blocks, item_states, newest_states
 
-__all__ = ["CONTRASTS", "FINETUNING_LOSSES", "FORMS", "OBJECTIVES", "Views", "aap_loss",
-           "all_scores", "attribute_contrast", "attribute_cross_entropy", "encode_views",
-           "finetuning_loss", "forms_of", "info_nce", "map_loss", "mip_loss",
-           "one_negative_loss", "pairwise_loss", "pointwise_loss", "pretraining_losses",
-           "printed_contrast", "sampled_softmax_loss", "softmax_loss", "sp_loss"]
-
 FORMS = ("released", "paper", "infonce")
 FINETUNING_LOSSES = ("pairwise", "pointwise", "softmax", "sampled_softmax")
 

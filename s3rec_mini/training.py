@@ -25,8 +25,6 @@ from .tools.progress import epochs_left
 from .tools.settings import Settings, is_a, setting
 from .tools.vocabulary import check_fit
 
-__all__ = ["FinetuneConfig", "PretrainConfig", "finetune", "pretrain"]
-
 
 @dataclass(frozen=True)
 class PretrainConfig(Settings):

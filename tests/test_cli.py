@@ -706,6 +706,17 @@ def test_reproduce_tells_weights_by_what_is_in_them(reproduce, files, tmp_path):
         reproduce("--seeds", 1, "--weights", tmp_path / "scratch.pt")
 
 
+def test_names_are_printed_where_the_output_takes_fewer_letters(files):
+    rows = [(f"u{user}", f"東京{(user + step) % 9}", step)
+            for user in range(12) for step in range(8)]
+    path = files.csv.parent / "tokyo.csv"
+    pd.DataFrame(rows, columns=["user", "item", "timestamp"]).to_csv(path, index=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "from s3rec_mini.tools.cli import main; main()", "data", path],
+        capture_output=True, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 0 and rb"\u6771\u4eac1" in done.stdout
+
+
 @pytest.mark.parametrize("error", [
     MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to …")])
 def test_a_lack_of_memory_is_one_line(s3rec, files, monkeypatch, error):
@@ -722,7 +733,8 @@ def test_a_lack_of_memory_is_one_line(s3rec, files, monkeypatch, error):
 
 @pytest.mark.parametrize("options, complaint", [
     (["--folder", "/dev/null/x"], "cannot write"),
-    (["--weights", "no.pt"], "there is no file no.pt")])
+    (["--weights", "no.pt"], "there is no file no.pt"),
+    (["--weights", ROOT / "README.md"], "README.md is not a file of plain torch tensors")])
 def test_reproduce_says_before_it_trains_what_it_cannot_write_or_read(
         s3rec, files, monkeypatch, tmp_path, options, complaint):
     monkeypatch.setattr(cli, "load_dataset", lambda name: files.data)

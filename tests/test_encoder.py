@@ -505,6 +505,7 @@ def test_noise_is_refused(tmp_path_factory, noise):
     ({"s3rec_mini": "{"}, "not a safetensors file of s3rec_mini"),
     ({"s3rec_mini": "[]"}, "no valid model config"),
     ({"s3rec_mini": "{}"}, "no valid model config"),
+    ({"s3rec_mini": json.dumps({"run": {}, "history": []})}, r"\(a checkpoint\?\)"),
     ({"s3rec_mini": json.dumps({"config": {"num_items": 5}})}, "no valid model config"),
     ({"s3rec_mini": json.dumps({"config": {"num_items": 0, "num_attributes": 1}})},
      "no valid model config.*num_items"),

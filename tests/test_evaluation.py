@@ -1,6 +1,7 @@
 """Evaluation: a rank is a count that a loop can make, and all metrics follow from ranks."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -296,6 +297,13 @@ def test_popularity_ranks_by_counts_of_the_training_items():
     expected = [slow_rank(counts, s[-1], unseen_items(s[:-1], s[-1], 30)) for s in data.sequences]
     model = PopRec(data)
     assert rank_targets(model, data).tolist() == expected
+    names = [*data.item_names[1:-1]]
+    other = replace(data, item_names=("[padding]", *names[1:], names[0], "[mask]"))
+    with pytest.raises(ValueError, match="under other numbers"):
+        rank_targets(model, other)
+    for nothing in ("films.csv", None, [1, 2]):
+        with pytest.raises(TypeError, match="the data must be a SequenceDataset, not"):
+            rank_targets(model, nothing)
     negatives = sample_negatives(*data.held_out("test"), 30, 9)
     assert rank_targets(model, data, "test", "sampled", negatives).tolist() == [
         slow_rank(counts, s[-1], row) for s, row in zip(data.sequences, negatives, strict=True)]

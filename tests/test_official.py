@@ -6,6 +6,7 @@ import pickle
 import random
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import Bomb, export_checkpoint, make_data, make_model
@@ -228,15 +229,28 @@ def test_negatives_come_in_the_order_of_the_file(tmp_path):
     assert load_negatives(tmp_path / "sample.txt", DATA).tolist() == [[12, 7, 5], [1, 2, 3]]
 
 
+def test_negatives_are_called_as_the_data_call_their_items_and_users(tmp_path):
+    frame = pd.DataFrame([(user, 100 + item, time) for user in (7, 42)
+                          for time, item in enumerate((user, 5, 6, 8, 9))],
+                         columns=["user", "item", "timestamp"])
+    data = s3.SequenceDataset.from_interactions(pd.concat([frame] * 2), min_count=3)
+    assert data.item_names[1:-1] == ("105", "106", "108", "109")
+    (tmp_path / "sample.txt").write_text("7 105 109\n42 108 106\n")
+    assert load_negatives(tmp_path / "sample.txt", data).tolist() == [[1, 4], [3, 2]]
+    (tmp_path / "sample.txt").write_text("1 105 109\n2 1 106\n")  # 1 is the number of 105
+    with pytest.raises(ValueError, match="some that interactions has not"):
+        load_negatives(tmp_path / "sample.txt", data)
+
+
 @pytest.mark.parametrize("text, message", [
-    ("1 12 7 5\n", r"users of .*sample.txt are not 1…2, in order, as those of small"),
-    ("2 12 7 5\n1 1 2 3\n", "users of .* are not 1…2"),
-    ("1 12 7 5\n2 1 2 3\n3 1 2 3\n", "users of .* are not 1…2"),
-    ("0 12 7 5\n1 1 2 3\n", "users of .* are not 1…2"),
-    ("1 13 7 5\n2 1 2 3\n", "holds item ids outside 1…12"),
-    ("1 12 7 5\n2 0 2 3\n", "holds item ids outside 1…12"),
-    ("1 12 7 5\n2 -4 2 3\n", "holds item ids outside 1…12"),
-    ("1\n2\n", "holds item ids outside 1…12"),
+    ("1 12 7 5\n", r"users of .*sample.txt are not those of small, nor 1…2, in its"),
+    ("2 12 7 5\n1 1 2 3\n", "users of .* are not those of small"),
+    ("1 12 7 5\n2 1 2 3\n3 1 2 3\n", "users of .* are not those of small"),
+    ("5 12 7 5\n6 1 2 3\n", "users of .* are not those of small"),
+    ("1 13 7 5\n2 1 2 3\n", r"holds no items, or some that small has not \(KeyError.*13"),
+    ("1 12 7 5\n2 0 2 3\n", "some that small has not"),
+    ("1 12 7 5\n2 -4 2 3\n", "some that small has not"),
+    ("1\n2\n", "holds no items"),
     ("1 12 7 5\n2 1 2\n", "is not a table of item ids"),
     ("1 12 7 5\n2 1 2 Alien\n", "is not a table of item ids"),
     ("1 12 7 5\n2 1 2 1.5\n", "is not a table of item ids"),

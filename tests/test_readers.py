@@ -369,8 +369,8 @@ def test_a_missing_file_and_a_folder_are_named():
     with pytest.raises(OSError, match=r"'none\.csv'"):
         read("none.csv")
     Path("ml-1m").mkdir()
-    with pytest.raises(OSError, match="'ml-1m'"):
-        read("ml-1m")
+    Path("ml-1m/ratings.dat").write_text("1::2::3::4")
+    refused("ml-1m cannot be read, or is damaged", "ml-1m")
 
 
 @pytest.mark.parametrize("separator, ending", [
@@ -525,6 +525,18 @@ def test_a_parquet_file_is_written_and_read_by_pyarrow(folder):
     assert by_name(read("shop.parquet")) == expected(rows)
 
 
+def test_a_folder_of_parquet_files_is_read_and_other_columns_may_hold_anything(folder):
+    pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    rows = ring(item=str)
+    frame = pd.DataFrame(rows, columns=["user", "item", "timestamp"])
+    frame["days"] = [[START, None]] * len(frame)
+    frame["picture"] = [b"\xff\xd8"] * len(frame)
+    Path("shop.parquet").mkdir()
+    frame[:60].to_parquet("shop.parquet/part-0.parquet")
+    frame[60:].to_parquet("shop.parquet/part-1.parquet")
+    assert by_name(read("shop.parquet")) == expected(rows)
+
+
 def test_a_parquet_file_may_hold_keys_in_its_index(folder):
     pytest.importorskip("pyarrow", reason="pip install pyarrow")
     rows = ring(item=str)
@@ -608,6 +620,13 @@ def test_an_index_column_is_left_out_and_fields_choose():
     assert set(data.attribute_names[1:]) == {"kind: a", "kind: b", "region: NA"}
     refused("'colour' among", shop, items, fields="colour")
     refused("'kind' among", shop, write(rows, "items.csv", "x,item,kind,kind,region"))
+
+
+def test_users_and_times_are_no_attributes_where_one_file_is_given_twice():
+    rows = [(*row, "ab"[int(row[1][1:]) % 2]) for row in ring()]
+    name = write(rows, header="user,item,timestamp,kind")
+    data = read_and_hear(name, r"columns \['user', 'timestamp'\] are left out", name)
+    assert data.attribute_names[1:] == ("kind: a", "kind: b")
 
 
 def test_the_column_of_items_may_be_named_otherwise_in_either_file():
@@ -719,6 +738,36 @@ def test_digits_of_day_month_year_and_a_clock_are_no_numbers(clock):
     for digits in (10, 12, 13):  # of seconds, and of milliseconds now and before 2001
         rows = ring(time=lambda n, digits=digits: str(9 * 10**(digits - 1) + n))
         assert by_name(read(write(rows))) == expected(rows)
+
+
+@pytest.mark.parametrize("days, form", [
+    ("280224 290224 010324 020324 030324 040324 050324 060324", "%d%m%y"),
+    ("022824 022924 030124 030224 030324 030424 030524 030624", "%m%d%y"),
+    ("11.2023 12.2023 01.2024 02.2024 03.2024 04.2024 05.2024 06.2024", "%m.%Y"),
+    ("112023 122023 012024 022024 032024 042024 052024 062024", "%m%Y")])
+def test_short_days_and_months_are_no_numbers(days, form):
+    rows = ring(time=days.split().__getitem__)
+    refused(f"has the time '{days[:6]}.*which cannot be read: say", write(rows))
+    assert by_name(read("shop.csv", time_format=form)) == expected(rows)
+
+
+def test_months_and_counts_are_numbers():
+    for first in (201501, 100000, 240000, 1):
+        rows = ring(time=lambda n, first=first: str(first + n))
+        assert by_name(read(write(rows))) == expected(rows)
+
+
+def test_what_excel_has_rounded_is_said():
+    rows = ring(item=lambda n: f"4.0063{n}E+12", time=lambda n: f"1.7000{n}E+12")
+    name = write(rows)
+    for said in ("items such as '4.0063.E.12' have lost digits", "times such as '1.7000"):
+        assert by_name(read_and_hear(name, said)) == expected(rows)
+
+
+def test_quotes_around_a_comma_are_excels_where_tabs_part_cells():
+    rows = [(user, f'"Matrix, The {item}"', time) for user, item, time in ring()]
+    data = read(write(rows, header="user\titem\ttimestamp", separator="\t"))
+    assert by_name(data) == expected([(u, i.strip('"'), t) for u, i, t in rows])
 
 
 @pytest.mark.parametrize("year", [2002, 2012, 2019, 2020, 2022])

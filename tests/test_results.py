@@ -174,7 +174,8 @@ def test_collect_leaves_what_is_no_results_file_and_a_full_disk_harms_nothing(
     with full_disk(room=500), pytest.raises(OSError, match=r"cannot write .*mine\.jsonl"):
         collect(tmp_path / "results", shipped)
     assert everything(shipped) == before
-    for text in (b"{", b"[]", b'{"growth": 1}', b"", b"null", b"7", b'"dataset"', b"\xff"):
+    for text in (b"{", b"[]", b'{"growth": 1}', b"", b"null", b"7", b'"dataset"', b"\xff",
+                 b'{"dataset": 5}'):
         path.write_bytes(text)
         with pytest.raises(ValueError, match=r"b-seed0\.json is no results file: move it away"):
             collect(tmp_path / "results", shipped)

@@ -112,7 +112,7 @@ def test_a_difference_is_decided_when_its_interval_leaves_out_zero():
 
 def test_a_comparison_needs_two_seeds_and_the_same_users():
     ranks, others = made_up_runs(np.random.default_rng(0))
-    for wrong in [(ranks[:1], others[:1]), (ranks, others[:2])]:
+    for wrong in [(ranks[:1], others[:1]), (ranks, others[:2]), (ranks[0], others[0])]:
         with pytest.raises(ValueError, match="two or more seeds"):
             paired_difference(*wrong)
     with pytest.raises(ValueError, match="the same users"):

@@ -74,6 +74,26 @@ def test_lists_keep_parentheses_and_python_s_escapes():
     assert values_of(cells)[:3] == [{"Shoes (Men, Boys)", "Hats"}, {"Hats (old)"}, {"Hats"}]
 
 
+def test_lists_of_numpy_and_of_python_2_are_lists():
+    assert values_of(["[1 2]", "[1]", "[]", "[2. 3.5]", "[-1  2]"]) == [
+        {"1", "2"}, {"1"}, set(), {"2.", "3.5"}, {"-1", "2"}]
+    cells = ["[u'Sci, Fi', u'RPG']", "[u'RPG']", '[u"it\'s"]', "[u'a']", "[u'b']"]
+    assert values_of(cells)[:3] == [{"Sci, Fi", "RPG"}, {"RPG"}, {"it's"}]
+
+
+@pytest.mark.parametrize("mark", ["/", " > ", " & "])
+def test_other_marks_between_values_that_items_share_are_found_and_said(mark):
+    with pytest.warns(UserWarning, match="'x' is read as lists, with"):
+        found = values_of([mark.join(cell) for cell in ("yz", "y", "zy", "w", "wyz")])
+    assert found == [set(cell) for cell in ("yz", "y", "zy", "w", "wyz")]
+
+
+def test_an_empty_text_is_no_attribute_of_a_mapping():
+    data = SequenceDataset.from_interactions(ring(ITEMS), attributes={
+        item: text.split("|") for item, text in zip(ITEMS, ["p", "", "p|q", "", "q"], strict=True)})
+    assert data.attribute_names[1:] == ("p", "q") and not data.item_attributes[2].any()
+
+
 def test_names_without_a_field_are_looked_at_as_one_field():
     with pytest.raises(ValueError, match="field '' has 10 values in 10 cells"):
         SequenceDataset.from_interactions(
@@ -112,7 +132,8 @@ def test_a_separator_that_is_named_is_used_without_a_word():
 @pytest.mark.parametrize("cells", [
     [1, 0, 1, 0, None], [True, False, True, False, None], ["1", "0", "1", "0", ""],
     ["Yes", "no", "YES", "No", ""], ["Y", "N", "y", "n", None], [1.0, 0.0, 1.0, 0.0, float("nan")],
-    ["true", "FALSE", "True", "false", None], pd.array([1, 0, 1, 0, None], dtype="Int64"),
+    ["true", "FALSE", "True", "false", None], ["t", "f", "t", "f", "NULL"],
+    [1, 0, 1, 0, "\\N"], pd.array([1, 0, 1, 0, None], dtype="Int64"),
 ])
 def test_a_column_of_flags_is_one_attribute(cells):
     assert list(attributes_of(cells).values()) == [{"x"}, set(), {"x"}, set(), set()]
@@ -120,7 +141,7 @@ def test_a_column_of_flags_is_one_attribute(cells):
 
 def test_words_for_missing_are_values():
     words = ["NA", "None", "null", "nan", "N/A"]
-    assert values_of(words) == [{word} for word in words]
+    assert values_of(words, list_separator="") == [{word} for word in words]
 
 
 def test_movielens_genres_are_20_not_616():

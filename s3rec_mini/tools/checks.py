@@ -27,15 +27,17 @@ def checked_interactions(frame, user, item, time, min_count) -> pd.DataFrame:
                              "which to read with user=, item= and time=")
         if isinstance(frame[column], pd.DataFrame) or [user, item, time].count(column) > 1:
             raise ValueError(f"column {column!r} is there, or meant, more than once: take others")
-        if frame[column].isna().any():
-            raise ValueError(f"column {column!r} lacks {frame[column].isna().sum()} values: leave "
-                             f"such rows out with frame.dropna(subset=[{column!r}])")
+        if (lacking := (frame[column].isna() | (frame[column] == ""))).any():
+            raise ValueError(f"column {column!r} lacks {lacking.sum()} values: leave such rows out "
+                             f"with frame.dropna(subset=[{column!r}]), empty text too")
     if frame.empty:
         raise ValueError("the frame has no rows")
     kind = pd.api.types.infer_dtype(frame[time], skipna=False)
     if kind not in TIMES:
         raise ValueError(f"column {time!r} is {kind}, which does not sort as time: convert it with "
                          "pd.to_datetime (or pd.to_numeric)")
+    if str(frame[time].dtype).lower() in ("float16", "float32"):
+        raise ValueError(f"column {time!r} is {frame[time].dtype}, too short for times: take int64")
     # Where a time is missing, some write 0 or -1.
     numbers = frame[time][frame[time] > 0] if kind in TIMES[:4] else pd.Series([0])
     early, late = numbers.min(), numbers.max()

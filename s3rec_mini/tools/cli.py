@@ -59,8 +59,8 @@ Weights = _argument(Path, "A model file, as pretrain and finetune write it.")
 Output = _option(Path, "Model file to write.")
 Checkpoint = _option(Path | None, "Folder to save to and resume from.")
 Results = _option(Path | None, "JSON file to write; printed without it.")
-Negatives = _option(
-    str | None, "How many to draw for each user, 99 without it, or the authors' NAME_sample.txt.")
+Negatives = _option(str | None, "How many to draw for each user, 99 without it; or a file with a "
+                    "line for each, USER ITEM ITEM …, such as the authors' NAME_sample.txt.")
 Threads = _option(int | None, "Of torch; else OMP_NUM_THREADS, or one.", min=1, max=1024)
 
 
@@ -289,6 +289,7 @@ def _load(weights: Path, dataset) -> S3Rec:
 
 def main():
     """Run the command line; what the user can mend is one line, no traceback and no source."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names, where a file takes fewer letters
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", category=UserWarning, module="s3rec_mini")

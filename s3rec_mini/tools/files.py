@@ -107,7 +107,7 @@ def expected(complaint: str) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{complaint} ({error!r})") from error
+        raise ValueError(f"{complaint} ({repr(error)[:150]})") from error
 
 
 def is_checkpoint(path) -> bool:

@@ -73,7 +73,8 @@ def load_negatives(path, dataset) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A line a user, ``user item item …``, in the order of ``NAME.txt``.
+        A line a user, ``user item item …``, in the order of ``NAME.txt``: integers, as
+        `SequenceDataset.item_id` takes them.
     dataset : SequenceDataset
         Whose users they belong to.
 
@@ -90,12 +91,12 @@ def load_negatives(path, dataset) -> np.ndarray:
     with expected(f"{path} is not a table of item ids"):
         rows = np.loadtxt(existing(path), dtype=np.int64, ndmin=2)
     users, negatives = rows[:, 0], rows[:, 1:]
-    if not np.array_equal(users, np.arange(1, dataset.num_users + 1)):
-        raise ValueError(f"the users of {path} are not 1…{dataset.num_users}, in order, as those "
-                         f"of {dataset.name} are")
-    if not negatives.size or negatives.min() < 1 or negatives.max() > dataset.num_items:
-        raise ValueError(f"{path} holds item ids outside 1…{dataset.num_items}")
-    return negatives
+    names = [*dataset.user_names], [*map(str, range(1, dataset.num_users + 1))]
+    if users.astype(str).tolist() not in names:
+        raise ValueError(f"the users of {path} are not those of {dataset.name}, nor "
+                         f"1…{dataset.num_users}, in its order")
+    with expected(f"{path} holds no items, or some that {dataset.name} has not"):
+        return np.vectorize(dataset.ids_by_key.__getitem__)(negatives)
 
 
 def _names(model: S3Rec) -> dict[str, list[str]]:

@@ -25,11 +25,11 @@ import pandas as pd
 from .settings import Settings, setting
 
 # Names of columns in public files, without signs and capitals, first of all this package's own;
-# names of those that tell items apart; and the columns, by separator or ending and number, of
+# names of those that are no attributes of items, as they tell them apart or are of users and times;
+# and the columns, by separator or ending and number, of
 # MovieLens' files, which name none and begin with a number.
 LAYOUTS = json.loads((Path(__file__).parents[1] / "data" / "layouts.json").read_text("utf8"))
-ROLES = ("user", "item", "time")
-SEPARATORS = ("\t", "::", ",", ";", "|", " ")
+ROLES, SEPARATORS = ("user", "item", "time"), ("\t", "::", ",", ";", "|", " ")
 TYPE = re.compile(r":(token|float)(_seq)?$")  # with which RecBole's names end
 NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?[ \t]*")
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # as str(int(…)) writes it
@@ -38,8 +38,10 @@ csv.field_size_limit(2**31 - 1)  # a review is longer than what the module takes
 # With signs between them, or eight digits and no more.
 DAY_OR_MONTH = (r"^([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{6}(?![0-9])))[./-]?"
                 r"([0-9]{1,2}(?=[./-])|[0-9]{2}(?=[0-9]{4}(?![0-9])))[./-]?((?:19|20)[0-9]{2}),?")
-# 31122024 is no number, nor with a clock behind it; 1012024 is refused.
-COMPACT = re.compile(r"[0-3]?[0-9]{3}(19|20)[0-9]{2}([0-2][0-9]([0-5][0-9]){1,2})?")
+DAY, MONTH = r"(0[1-9]|[12]\d|3[01])", r"(0[1-9]|1[0-2])"
+# Days that are no numbers: 31122024, with a clock too, 1012024 (to be refused), 311224, 12.2024.
+COMPACT = re.compile(r"[0-3]?\d{3}(19|20)\d\d([0-2]\d([0-5]\d){1,2})?|[01]?\d\.(19|20)\d\d"
+                     rf"|{DAY}{MONTH}\d\d|{MONTH}{DAY}\d\d")
 ORDERS = {"day-first": r"\3-\2-\1", "month-first": r"\3-\1-\2"}
 
 
@@ -214,8 +216,8 @@ class _Table:
         separator = _separator(path, lines, reading.separator)
         mark = separator if len(separator) == 1 else "\x1f"  # the csv module takes one character
         self.path, self.raw = path, text.replace(separator, mark).encode()
-        edge = re.escape(separator)  # a quoted cell: "a ""b"" c", as pandas writes it
-        cell = f'(^|{edge})"[^\n{edge}]*""[^\n{edge}]*"({edge}|$)'
+        edge = re.escape(separator)  # a quoted cell: "a ""b""" or "a, b", of pandas or Excel
+        cell = f'(^|{edge})"[^\n{edge}]*(""|,)[^\n{edge}]*"({edge}|$)'
         quoted = separator in ",;|" or lines[0][0] == '"' or re.search(f"(?m){cell}", text)
         spaced = lines[0].count(separator) == lines[0].count(f"{separator} ") > 0
         self.form = {"delimiter": mark, "skipinitialspace": spaced, "strict": True,
@@ -255,6 +257,9 @@ class _Table:
                               for name in places})
         for name in frame.columns.intersection(ROLES):
             self.refuse(frame[name], frame[name].cat.categories == "", "has no {name}")
+            if short := [text for text in texts[name] if re.fullmatch(r"\d\.\d+E\+\d+", text)]:
+                warnings.warn(f"{self.path}: {name}s such as {short[0]!r} have lost digits, if it "
+                              "was Excel that wrote them: write them in full", stacklevel=4)
         return frame
 
     def refuse(self, column: pd.Series, wrong, because: str) -> None:
@@ -278,7 +283,7 @@ def _text(path: Path, given: str | None) -> str:
     except (LookupError, UnicodeError) as error:
         if given or _ending(path) not in (".dat", ".item"):  # MovieLens'
             raise ValueError(f"{path} is no text in {encoding} ({error}): name its encoding=, such "
-                             "as encoding=cp1252, or unpack it") from None
+                             "as encoding=cp1252, or unpack it, or save it as CSV") from None
         warnings.warn(f"{path} is not UTF-8, and is read as latin-1", stacklevel=4)
         text = raw.decode("latin-1")
     text = text.removeprefix("\ufeff")
@@ -291,11 +296,12 @@ def _text(path: Path, given: str | None) -> str:
 
 def _unpacked(path: Path) -> bytes:
     """Read a file without gzip around it; Parquet becomes CSV."""
-    raw = path.read_bytes()
+    raw = b"PAR1" if path.is_dir() else path.read_bytes()  # Spark's are folders
     try:
         raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
         if raw.startswith(b"PAR1"):  # floats are no ids, and marked as RecBole marks them
-            frame = pd.read_parquet(io.BytesIO(raw), dtype_backend="numpy_nullable")
+            file = path if path.is_dir() else io.BytesIO(raw)
+            frame = pd.read_parquet(file, dtype_backend="numpy_nullable")
             floats = {name: f"{name}:float" for name in frame.select_dtypes("float")}
             texts = frame.select_dtypes("object").map(_as_text)
             frame = frame.assign(**texts).rename(columns=floats)
@@ -308,8 +314,8 @@ def _unpacked(path: Path) -> bytes:
 
 def _as_text(cell):
     """Write a list of Parquet as JSON does, and bytes as what they say."""
-    cell = cell.decode() if isinstance(cell, bytes) else cell
-    return json.dumps(cell.tolist()) if isinstance(cell, np.ndarray) else cell
+    cell = cell.decode(errors="backslashreplace") if isinstance(cell, bytes) else cell
+    return json.dumps(cell.tolist(), default=str) if isinstance(cell, np.ndarray) else cell
 
 
 def _separator(path: Path, lines: list[str], given: str | None) -> str:

@@ -69,7 +69,7 @@ class PopRec(nn.Module):
         super().__init__()
         counts = np.bincount(np.concatenate(data.training_sequences), minlength=data.mask_id + 1)
         self.register_buffer("counts", torch.from_numpy(counts).float())  # (num_items + 2,)
-        self.max_length = 1
+        self.max_length, self.vocabulary = 1, data.vocabulary
 
     @property
     def device(self) -> torch.device:

@@ -174,7 +174,7 @@ def read_record(path: Path) -> dict:
     """Read what a run wrote; ValueError if it is something else."""
     with expected(f"{path} is no results file: move it away"):
         record = json.loads(path.read_text())
-        return record | {"dataset": record["dataset"]}
+        return record | {"dataset": str(Path(record["dataset"]))}
 
 
 def _read_lines(path: Path) -> dict[tuple[str, str], dict]:

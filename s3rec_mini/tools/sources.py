@@ -114,8 +114,8 @@ def open_dataset(name: str, attributes: Path | None = None,
         If a file cannot be read, or can be read in two ways, or for a dataset by name files or
         readings are given.
     """
-    reading = reading or Reading()
-    if name in ("movielens-small", *_AUTHORS) or not (Path(name).suffix or Path(name).exists()):
+    reading, path = reading or Reading(), Path(name)
+    if name in ("movielens-small", *_AUTHORS) or not (path.suffix or path.exists()):
         said = Reading.differing({}, asdict(reading)) + ["attributes"] * (attributes is not None)
         if said:
             raise ValueError(f"{name} is no file and has attributes of its own: leave out "

@@ -70,8 +70,8 @@ def paired_difference(ranks, others, metric: str = "MRR", level: float = 0.95,
         If there are not two seeds or more, the seeds or users of both are not as many, or there is
         no such metric.
     """
-    counts = {len(users) for users in (*ranks, *others)}
-    if len(ranks) != len(others) or len(ranks) < 2 or len(counts) > 1:
+    shapes = {np.shape(users) for users in (*ranks, *others)}
+    if len(ranks) != len(others) or len(ranks) < 2 or len(shapes) > 1 or shapes == {()}:
         raise ValueError("give ranks of the same users for two or more seeds, as many of both")
     tables = [[per_user_metrics(users) for users in runs] for runs in (ranks, others)]
     if metric not in tables[0][0]:

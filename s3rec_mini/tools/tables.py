@@ -2,7 +2,8 @@
 
 A frame's columns are fields. A column of flags, 0 and 1 or no and yes, is one attribute of its own
 name; of any other each value is one, "field: value". A cell may hold several: as a list, as the
-text of one, ``['a', 'b']``, or with '|', ';' or ',' between them. A warning says what was found.
+text of one, ``['a', 'b']``, or with a mark such as '|' or ',' between them. A warning says what was
+found.
 """
 
 import json
@@ -17,9 +18,9 @@ import torch
 
 from .checks import check_count
 
-NO, YES = {"0", "0.0", "false", "no", "n"}, {"1", "1.0", "true", "yes", "y"}
+NO, YES = {"0", "0.0", "false", "f", "no", "n"}, {"1", "1.0", "true", "t", "yes", "y"}
 LIST = re.compile(r"(?s)(?!.*\w['\"]\s*:)(\[.*\]|\{.*\}|\(['\"].*\))")  # and no dict
-PART = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|"""
+PART = re.compile(r"""u?'((?:[^'\\]|\\.)*)'|u?"((?:[^"\\]|\\.)*)"|"""
                   r"""([^\s,'"\[\](){}](?:\([^()]*\)|[^,\[\](){}])*)""")
 MOST_BYTES = 2**31
 
@@ -44,7 +45,8 @@ def attribute_lists(attributes, item: str, list_separator: str | None = None) ->
         # Text is not: list("Drama") has five attributes. Nor is a dict, which would give its keys.
         if not pd.api.types.is_list_like(values) or isinstance(values, Mapping):
             raise ValueError(f"the attributes of item {key!r} must be a list, not {values!r}")
-    return {key: list(_values(values, f"of item {key!r}")) for key, values in attributes.items()}
+    return {key: [value for value in _values(values, f"of item {key!r}") if value]
+            for key, values in attributes.items()}
 
 
 def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
@@ -52,7 +54,8 @@ def _names(column: pd.Series, separator: str | None) -> list[list[str]]:
     listed = any(map(pd.api.types.is_list_like, column))
     cells = [list(_values(cell, column.name)) for cell in column]
     texts = sorted({text for cell in cells for text in cell if text})
-    if not listed and {text.lower() for text in texts} <= NO | YES:
+    words = {text.lower() for text in texts} - {"null", "nan", "none", "na", "\\n"}
+    if not listed and words and words <= NO | YES:
         return [[str(column.name) for text in cell if text.lower() in YES] for cell in cells]
     part = _parting(column.name, texts, "" if listed else separator)
     return [[f"{column.name}: {value.strip()}" for text in cell for value in part(text)
@@ -81,6 +84,8 @@ def _parting(field, texts: list[str], mark: str | None):
 
 def _listed(text: str) -> list[str]:
     """Read the values of a list that was written as text."""
+    if re.fullmatch(r"\[[\s0-9.+e-]*\]", text):  # NumPy's
+        return text[1:-1].split()
     with suppress(ValueError, RecursionError):
         values = [value for value in json.loads(text) if value is not None]
         if all(isinstance(value, str) for value in values):
@@ -92,7 +97,7 @@ def _listed(text: str) -> list[str]:
 
 def _mark(field, texts: list[str]) -> str:
     """Find what stands between the values in a text, "" where each text is one value."""
-    for mark in "|;,":
+    for mark in "|;,/>&":
         parts = {part.strip() for text in texts for part in text.split(mark)}
         varying = len({text.count(mark) for text in texts}) > 1  # not so in "Last, First"
         words = (any(re.search(r"[^\W\d]", part) for part in parts)  # not so in "2,50"

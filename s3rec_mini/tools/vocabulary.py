@@ -93,6 +93,8 @@ def check_fit(model, data, kind: str = "items") -> None:
 
     Of a model that does not know its vocabulary only their count can be compared.
     """
+    if not hasattr(data, "vocabulary"):
+        raise TypeError(f"the data must be a SequenceDataset, not {type(data).__name__}")
     config, known = getattr(model, "config", None), getattr(model, "vocabulary", None)
     names, own = getattr(data.vocabulary, kind), getattr(known, kind, None)
     if own is None:

@@ -6,8 +6,6 @@ from ...encoder import S3Rec
 from ..inspection import attention_maps
 from .explorer import Explorer
 
-__all__ = ["explore_attention"]
-
 
 def explore_attention(model: S3Rec, data, users: Sequence[int], length: int = 12) -> Explorer:
     """Show where each of a user's items looks, by layer and head, causal or bidirectional.

@@ -7,8 +7,6 @@ import pandas as pd
 
 from .explorer import Explorer
 
-__all__ = ["explore_embeddings"]
-
 HUES = 6  # that can be told apart, in explorer.css
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
-__all__ = ["Explorer"]
-
 LIMIT = 120_000  # bytes of HTML: a page of the book has room for one large explorer and a small
 
 

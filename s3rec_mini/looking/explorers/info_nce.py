@@ -7,8 +7,6 @@ import pandas as pd
 
 from .explorer import Explorer
 
-__all__ = ["explore_info_nce"]
-
 
 def explore_info_nce(estimates: pd.DataFrame) -> Explorer:
     """Show what InfoNCE certifies of a Gaussian pair, against the truth and the ceilings.

@@ -62,7 +62,7 @@ class Documented(SphinxDirective):
         described = [each for each in rest if isinstance(each, addnodes.desc)]
         given = {*s3.__all__}
         module = importlib.import_module(name)
-        if getattr(s3, short, None) is module:  # which `s3` gives as a whole
+        if short in given and getattr(s3, short) is module:  # which `s3` gives as a whole
             given.update(module.__all__)
         rows = [self.row(each) for each in described if self.name_of(each) in given]
         if rows:

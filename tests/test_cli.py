@@ -1084,7 +1084,8 @@ def test_a_process_that_is_to_ignore_ctrl_c_goes_on_doing_so():
     ("finetune CSV --weights MODEL --negatives none.txt", "no file none.txt"),
     ("finetune movielens-small --weights MODEL --epochs 1", "does not know 3496 of the"),
     ("evaluate CSV none.safetensors", "none.safetensors"),
-    ("evaluate CSV MODEL --split train", '"validation" or "test"'),
+    ("evaluate CSV MODEL --split train", 's3rec: --split must be "validation" or "test"'),
+    ("recommend CSV MODEL FILM --k 0", "s3rec: --k must lie in"),
     ("evaluate CSV MODEL --results noitem.csv/r.json", "cannot write noitem.csv/r.json"),
     ("recommend CSV MODEL Titanic", "no item of .* is called 'Titanic'"),
     ("recommend CSV MODEL 99999", "99999"),
@@ -1109,7 +1110,7 @@ def test_bad_input_is_one_line_that_says_what_is_wrong(
     Path("other.csv").write_text("item,kind\nnowhere,x\n")
     before = sorted(tmp_path.iterdir())
     named = {"CSV": [files.csv] if "--attributes" in command else [files.csv, *files.attributes],
-             "MODEL": [files.weights]}
+             "MODEL": [files.weights], "FILM": ["film 3"]}
     failed = s3rec(*(part for word in command.split() for part in named.get(word, [word])))
     assert failed.code == 1 and failed.out == ""
     assert failed.err.startswith("s3rec: ") and failed.err.count("\n") == 1

@@ -248,8 +248,7 @@ def recommend(name: Name, weights: Weights, reading: Reading,
         raise ValueError(f"there is no option {wrong[0]}, and no item of that name: --help lists "
                          f"the options; items that look like one follow a lone --")
     seen = [int(one) if one not in known and INTEGER.fullmatch(one) else one for one in history]
-    found = recommend_items(_load(weights, dataset), dataset, seen, k)
-    typer.echo(found.to_string(index=False))
+    typer.echo(recommend_items(_load(weights, dataset), dataset, seen, k).to_string(index=False))
 
 
 @app.command()
@@ -310,5 +309,6 @@ ARGUMENTS = {"attributes", "negatives", *(each.name for config in (
 
 def _in_options(message: Exception | Warning) -> str:
     """Tell of options what a message tells of Python's arguments: --min-count for min_count=."""
-    return re.sub(rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))", lambda at: (
-        f"--{at[1].replace('_', '-')} {at[2] or at[3]}".rstrip()), str(message))
+    named = rf"\b({'|'.join(ARGUMENTS)})=(?:'(\w+)'|('[^']*'|\w*))|^(k|split)(?= must)"
+    return re.sub(named, lambda at: "--" + (at[4] or (
+        f"{at[1].replace('_', '-')} {at[2] or at[3]}").rstrip()), str(message))

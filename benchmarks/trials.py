@@ -47,6 +47,7 @@ QUESTIONS = {
         "epoch-by-full-ranking": Trial("authors", BY_FULL),
         "held-out-avoided": Trial("authors", POINTWISE | AVOIDING),
         "both": Trial("authors", BY_FULL | AVOIDING),
+        "scratch-epoch-by-full-ranking": Trial("scratch", BY_FULL),  # is it a gain of pretraining?
     },
     "sampled": {
         f"{start}-{items}-items": Trial(start, {"loss": "sampled_softmax", "sampled_items": items})

@@ -47,13 +47,15 @@ def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
     run, (folder, name) = RUNS[key], key
     ablation = "variation" in run
     assert (folder == f"{run['dataset']}/ablations") == ablation
-    commands = (("s3rec ablate", "ablations.py") if ablation else ("s3rec reproduce",))
+    trial = folder == f"authors/{run['dataset']}"
+    commands = (("s3rec ablate", "ablations.py") if ablation else
+                ("trials.py authors",) if trial else ("s3rec reproduce",))
     assert run["command"].startswith(tuple(f"{each} {run['dataset']} " for each in commands))
     assert len(run["commit"]) == 40  # a commit, with nothing changed since
     assert "cores" in run["machine"]
     how = run["finetuning"]
     kind = run["variation"] if ablation else f"{run['start']}-{how['loss']}"
-    assert name == f"{kind}-seed{how['seed']}"
+    assert trial or name == f"{kind}-seed{how['seed']}"
     for protocol in PROTOCOLS:
         metrics, intervals = run[protocol]["metrics"], run[protocol]["intervals"]
         assert all(intervals[name][0] <= value <= intervals[name][1]
@@ -83,7 +85,9 @@ def test_three_seeds_stand_behind_every_comparison(folder):
     runs = read(folder)
     seeds = {}
     for run in runs:
-        kind = run.get("variation") or (run["start"], run["finetuning"]["loss"])
+        how = run["finetuning"]
+        kind = run.get("variation") or (run["start"], how["loss"], how["validation_protocol"],
+                                        how.get("held_out_negatives"))
         seeds.setdefault(kind, set()).add(run["finetuning"]["seed"])
     assert len(seeds) >= 2
     assert all(found == {0, 1, 2} for found in seeds.values())

@@ -84,8 +84,8 @@ def _starts(plan: Reproduction, data: SequenceDataset, pretraining: PretrainConf
     if plan.weights:
         if plan.weights.stem == "scratch":
             raise ValueError(f"rename {plan.weights}: runs called scratch start without weights")
-        official.load_checkpoint(plan.weights, data)  # can it be read? Found out before hours
-        return {"scratch": {}, plan.weights.stem: {"weights": plan.weights}}
+        # First, as it may not be readable.
+        return {plan.weights.stem: {"weights": plan.weights}, "scratch": {}}
     form = "" if plan.form == "released" else f"-{plan.form}"
     folder = plan.runs / data.name / f"pretraining{form}-seed{pretraining.seed}"
     return {"scratch": {}, f"pretrained{form}": {"pretraining": pretraining, "pretrained": folder}}
@@ -206,9 +206,8 @@ def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
     intervals over users, and (num_users,) ranks.
     """
     measured, ranks = {"split": split}, {}
-    asked = {"full": 99} | ({} if negatives is None else {"sampled": negatives})
-    for protocol, candidates in asked.items():
-        ranks[protocol] = rank_targets(model, data, split, protocol, candidates, seed)
+    for protocol in ("full",) if negatives is None else ("full", "sampled"):
+        ranks[protocol] = rank_targets(model, data, split, protocol, negatives, seed)
         measured[protocol] = {"metrics": metrics_from_ranks(ranks[protocol]),
                               "intervals": bootstrap_intervals(ranks[protocol])}
     return measured, ranks

@@ -25,11 +25,11 @@ import pandas as pd
 from .settings import Settings, setting
 
 # Names of columns in public files, without signs and capitals, first of all this package's own;
-# names of those that are no attributes of items, as they tell them apart or are of users and times;
-# and the columns, by separator or ending and number, of
+# names of those that tell items apart; and the columns, by separator or ending and number, of
 # MovieLens' files, which name none and begin with a number.
 LAYOUTS = json.loads((Path(__file__).parents[1] / "data" / "layouts.json").read_text("utf8"))
-ROLES, SEPARATORS = ("user", "item", "time"), ("\t", "::", ",", ";", "|", " ")
+ROLES = ("user", "item", "time")
+SEPARATORS = ("\t", "::", ",", ";", "|", " ")
 TYPE = re.compile(r":(token|float)(_seq)?$")  # with which RecBole's names end
 NUMBER = re.compile(r"[ \t]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?[ \t]*")
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # as str(int(…)) writes it
@@ -112,7 +112,8 @@ def read_attributes(path, reading: Reading, items: pd.Series) -> pd.DataFrame:
     said = reading.item in names and not reading.item.isdecimal()
     place = _place(table, "item", reading.item if said else None)
     fields = [name for name in names if name != names[place]]
-    free = [name for name in fields if _plain(name) in LAYOUTS["free"] or ":float" in typed[name]]
+    none = LAYOUTS["free"] + LAYOUTS["user"] + LAYOUTS["time"]  # where one file is given twice
+    free = [name for name in fields if _plain(name) in none or ":float" in typed[name]]
     if reading.fields:
         fields = [name.strip() for name in reading.fields.split(",")]
     elif free:

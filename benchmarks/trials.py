@@ -3,10 +3,13 @@
     python benchmarks/trials.py authors Beauty       # their weights, their scripts' settings
     python benchmarks/trials.py sampled Beauty       # the softmax over all items and over some
     python benchmarks/trials.py search Beauty        # six candidates, measured on validation alone
+    python benchmarks/trials.py again-softmax Beauty # the runs of `s3rec reproduce`, finetuned from
+                                                     # the pretrained weights that ship
 
 Results go to --folder, checkpoints to --runs, where the pretraining of ``s3rec reproduce`` is found
 if it was run; what is there is not run again. The candidates of the search were written down before
-any test figure of theirs was seen, and it never measures one.
+any test figure of theirs was seen, and it never measures one. What runs again goes to the folder of
+the runs whose place it takes.
 """
 
 import os
@@ -18,8 +21,14 @@ import typer
 
 import s3rec_mini as s3
 from s3rec_mini.tools import official
-from s3rec_mini.tools.experiments import measure, new_model, read_negatives
-from s3rec_mini.tools.results import columns, write_ranks, write_record
+from s3rec_mini.tools.experiments import (
+    measure,
+    named,
+    new_model,
+    read_negatives,
+    stage_record,
+)
+from s3rec_mini.tools.results import write_ranks, write_record
 
 FILES = Path(os.environ["S3REC_DATA"])  # the authors' files
 LARGE = s3.PretrainConfig(epochs=60, batch_size=100)
@@ -31,7 +40,7 @@ PATIENCE = {"LastFM": 20}  # few steps an epoch: see FinetuneConfig
 class Trial:
     """Where a model starts from, and how it is finetuned."""
 
-    start: str = "pretrained"  # or scratch, or authors
+    start: str = "pretrained"  # or scratch, or authors, or shipped: our weights of the package
     finetuning: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)  # of a model that starts from scratch
     dropout: float = 0.5  # of finetuning
@@ -61,6 +70,10 @@ QUESTIONS = {
         "scratch-dropout-0.3": Trial("scratch", SOFTMAX, dropout=0.3),
         "scratch-width-128": Trial("scratch", SOFTMAX, {"hidden_size": 128}),
     },
+} | {
+    f"again-{loss}": {f"scratch-{loss}": Trial("scratch", {"loss": loss}),
+                      f"pretrained-{loss}": Trial("shipped", {"loss": loss})}
+    for loss in ("pointwise", "pairwise", "softmax")
 }
 SEEDS = {"search": 1}
 
@@ -69,13 +82,17 @@ def started(trial: Trial, data, seed: int, runs: Path):
     """Return the model that is finetuned, and what is recorded of its pretraining."""
     if trial.start == "authors":
         return official.load_checkpoint(FILES / f"{data.name}-epochs-150.pt", data), {}
+    if trial.start == "shipped":
+        past = s3.load_results(data.name)["pretrained-pointwise"][0]
+        return s3.load_model(f"{data.name}-pretrained"), {
+            name: past[name] for name in past if name.startswith("pretraining")}
     config = replace(PRETRAINING.get(data.name, LARGE), forms=trial.forms, seed=seed)
     model, record = new_model(data, s3.ModelConfig.for_dataset(data, **trial.sizes), seed), {}
     if trial.start == "pretrained":
         form = "".join(f"-{name}-{form}" for name, form in trial.forms.items())
         where = runs / data.name / f"pretraining{form}-seed{seed}"
         history = s3.pretrain(model, data, config, where)
-        record = {"pretraining": asdict(config), "pretraining_history": columns(history)}
+        record = stage_record("pretraining", config, history)
     tuned = s3.S3Rec(replace(model.config, dropout=trial.dropout))
     tuned.load_state_dict(model.state_dict())
     return tuned, record
@@ -83,23 +100,23 @@ def started(trial: Trial, data, seed: int, runs: Path):
 
 def run(question: str, name: str, trial: Trial, data, seed: int, folder: Path, runs: Path) -> None:
     """Finetune one trial and write down what it gives, if that is not there yet."""
-    results = folder / question / data.name / f"{name}-seed{seed}.json"
+    where = Path(data.name) if question.startswith("again") else Path(question, data.name)
+    results = folder / where / f"{name}-seed{seed}.json"
     if results.exists():
         return
     model, record = started(trial, data, seed, runs)
     config = s3.FinetuneConfig(seed=seed, patience=PATIENCE.get(data.name, 10), **trial.finetuning)
     drawn = FILES / f"{data.name}_sample.txt"
-    negatives = read_negatives(drawn if drawn.exists() else None, data)
-    history = s3.finetune(model, data, config, runs / question / data.name / f"{name}-seed{seed}",
-                          negatives)
+    drawn = drawn if drawn.exists() else None
+    negatives = read_negatives(drawn, data)
+    history = s3.finetune(model, data, config, runs / where / f"{name}-seed{seed}", negatives)
     split = "validation" if question == "search" else "test"
     measured, ranks = measure(model, data, split, negatives)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
-    cost = sum(epoch["cpu_seconds"] for epoch in history)
-    write_record({"dataset": data.name, "start": trial.start, **record,
-                  "model": asdict(model.config), "finetuning": asdict(config),
-                  "finetuning_cost": {"cpu_seconds": round(cost, 1)},
-                  "finetuning_history": columns(history), **measured}, results)
+    start = trial.start.replace("shipped", "pretrained")
+    write_record({"dataset": data.name, "start": start, **record,
+                  "model": asdict(model.config), **stage_record("finetuning", config, history),
+                  "negatives": named(drawn), **measured}, results)
 
 
 def main(question: Annotated[str, typer.Argument(help=f"One of {', '.join(QUESTIONS)}.")],

@@ -48,12 +48,13 @@ def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
     ablation = "variation" in run
     assert (folder == f"{run['dataset']}/ablations") == ablation
     trial = folder == f"authors/{run['dataset']}"
+    how = run["finetuning"]
     commands = (("s3rec ablate", "ablations.py") if ablation else
-                ("trials.py authors",) if trial else ("s3rec reproduce",))
+                ("trials.py authors",) if trial else
+                ("s3rec reproduce", f"trials.py again-{how['loss']}"))
     assert run["command"].startswith(tuple(f"{each} {run['dataset']} " for each in commands))
     assert len(run["commit"]) == 40  # a commit, with nothing changed since
     assert "cores" in run["machine"]
-    how = run["finetuning"]
     kind = run["variation"] if ablation else f"{run['start']}-{how['loss']}"
     assert trial or name == f"{kind}-seed{how['seed']}"
     for protocol in PROTOCOLS:

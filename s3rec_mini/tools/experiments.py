@@ -128,7 +128,7 @@ def make(plan, where: Path, labels: dict, data: SequenceDataset,
     """
     results, sizes = plan.folder / f"{where}.json", _fitted(sizes, data)
     asked = {"pretraining": pretraining, "finetuning": finetuning}
-    files = {"negatives": _named(negatives)} | ({"weights": _named(weights)} if weights else {})
+    files = {"negatives": named(negatives)} | ({"weights": named(weights)} if weights else {})
     if _is_made(results, files, asked if weights else asked | {"model": sizes}):
         return
     check_writable(results)
@@ -138,7 +138,7 @@ def make(plan, where: Path, labels: dict, data: SequenceDataset,
     if pretraining:
         history = pretrain(model, part, pretraining, pretrained)
         _kept(model, pretrained)
-        record = _stage("pretraining", pretraining, history)
+        record = stage_record("pretraining", pretraining, history)
     if probe:
         record["probes"] = {"pretrained": probe(model)}
     candidates = read_negatives(negatives, data)
@@ -148,7 +148,7 @@ def make(plan, where: Path, labels: dict, data: SequenceDataset,
         record["probes"]["finetuned"] = probe(model)
     measured, ranks = measure(model, data, "test", candidates)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))
-    record |= {"model": asdict(model.config), **_stage("finetuning", finetuning, history)}
+    record |= {"model": asdict(model.config), **stage_record("finetuning", finetuning, history)}
     write_record({**labels, **record, **files, **measured}, results)
 
 
@@ -187,7 +187,7 @@ def _kept(model: S3Rec, folder: Path) -> S3Rec:
     return S3Rec.load(folder / "model.safetensors")
 
 
-def _named(path: Path | None) -> str:
+def named(path: Path | None) -> str:
     """Name a file and what is in it."""
     return "99 drawn, seed 0" if path is None else (
         f"{path.name}, sha256 {hashlib.sha256(existing(path).read_bytes()).hexdigest()[:12]}")
@@ -213,7 +213,7 @@ def measure(model, data: SequenceDataset, split: str, negatives, seed: int = 0):
     return measured, ranks
 
 
-def _stage(name: str, config: Settings, history: list[dict]) -> dict:
+def stage_record(name: str, config: Settings, history: list[dict]) -> dict:
     """Return what a record holds of a stage; its cost is that of all epochs, validation too."""
     cost = {part: round(sum(epoch[part] for epoch in history), 1)
             for part in ("sequences", "seconds", "cpu_seconds")}

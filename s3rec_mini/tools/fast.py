@@ -83,8 +83,7 @@ def newest_states(model: S3Rec, item_ids: Tensor, whole: int = 0, causal: bool =
         states, _ = block(states, visible)
     sizes = [whole, len(states) - whole]
     (first, others), (first_sees, others_see) = states.split(sizes), visible.split(sizes)
-    first, _ = last(first, first_sees)
-    return first, _newest_of(last, others, others_see)
+    return last(first, first_sees)[0], _newest_of(last, others, others_see)
 
 
 def _newest_of(block: Block, states: Tensor, visible: Tensor) -> Tensor:

@@ -413,6 +413,23 @@ def test_released_sp_of_one_item_sequences_is_log_2():
     assert loss.item() == pytest.approx(math.log(2), abs=1e-12)
 
 
+@pytest.mark.parametrize("score", [3.0, 30.0, 86.0, 1e4])
+def test_no_slope_of_released_sp_is_so_small_that_a_cpu_needs_long_for_it(score):
+    model = make_model().float()
+    with torch.no_grad():
+        model.sp_head.weight.copy_(torch.eye(8)), model.sp_head.bias.zero_()
+    context, other = (torch.full((2, 8), x, requires_grad=True) for x in (1.0, 0.5))
+    segment = torch.full((2, 8), -score / 8)  # its scores are −score, the other's positive
+    loss = sp_loss(model, context, segment, other)
+    own, others = (torch.tensor(x, dtype=torch.float64).sigmoid() for x in (-score, 4.0))
+    assert loss.item() == pytest.approx(-2 * (own - others).sigmoid().log().item(), rel=1e-6)
+    loss = sp_loss(model, context, segment, 2 * segment)  # both far down: the plateau
+    (slopes,) = torch.autograd.grad(1e-3 * loss, context)  # weighed, and a mean
+    least = torch.finfo(torch.float32).tiny
+    assert not ((slopes != 0) & (slopes.abs() < least)).any()
+    assert slopes.ne(0).all() == (score < 60)
+
+
 def test_an_objective_leaves_the_other_heads_alone():
     model, batch = make_model(), BATCHES["mixed"]
     losses = pretraining_losses(model, batch, TABLE)

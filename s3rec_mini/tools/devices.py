@@ -33,13 +33,7 @@ def find_device() -> Accelerator:
 
 
 def prepared(accelerator: Accelerator, model: S3Rec, config, loss: Callable):
-    """Move a model with its loss to the device, in training mode, with an optimizer.
-
-    From here on this process takes numbers below 1e-38 as 0. A CPU needs many times as long for
-    them, and the gradients of attributes that are surely absent sink so low: without that, a step
-    of Yelp's pretraining takes four times as long from the fourth epoch on.
-    """
-    torch.set_flush_denormal(True)
+    """Move a model with its loss to the device, in training mode, with an optimizer."""
     stage = Stage(model, loss).train()
     fused = accelerator.device.type in ("cpu", "cuda")  # one kernel for all parameters
     optimizer = torch.optim.Adam(stage.parameters(), config.learning_rate, fused=fused)

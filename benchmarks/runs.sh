@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Every run of the results, in order: some thirty hours of one core. What is done is not run again, what was begun goes
-# on from its checkpoint, so start it again after whatever stopped it, and once more for each further core.
+# on from its checkpoint, so start it again after whatever stopped it, and once more for each further core. Where the
+# checkpoints are gone with their machine, `again-LOSS` needs none: it begins with the pretrained weights that ship.
 #
-#     git clone --branch runs-3 . ../runs/checkout && make -C ../runs/checkout .venv/.test
+#     git clone --branch TAG . ../runs/checkout && make -C ../runs/checkout .venv/.test
 #     S3REC_DATA=… ../runs/checkout/benchmarks/runs.sh ../runs reproductions   # or trials
 #     s3rec collect --folder ../runs/results --replace
 #
@@ -42,18 +43,22 @@ trials() { # trials DATASET QUESTION
 }
 
 large=(--pretraining-batch-size 100 --pretraining-epochs 60)
+sports=(--pretraining-batch-size 100 --pretraining-epochs 40) # as many steps as sixty epochs of Beauty
+yelp=(--pretraining-batch-size 100 --pretraining-epochs 20)
 lastfm=(--patience 20 --negatives "$S3REC_DATA" --pretraining-seeds 3 --pretraining-batch-size 100
     --pretraining-epochs 200 --prefixes-per-user 4)
 movielens=(--patience 20 --pretraining-seeds 3 --pretraining-batch-size 100 --pretraining-epochs 100
     --prefixes-per-user 2)
 
 all_reproductions() {
+    reproduce Sports_and_Outdoors pointwise "${sports[@]}"
+    reproduce Yelp pointwise "${yelp[@]}"
+    trials Sports_and_Outdoors again-softmax
+    trials Yelp again-softmax
     reproduce LastFM pointwise "${lastfm[@]}"
-    reproduce Sports_and_Outdoors pointwise "${large[@]}"
     authors LastFM --patience 20 --negatives "$S3REC_DATA"
     authors Beauty
     authors Toys_and_Games
-    reproduce Yelp pointwise "${large[@]}"
     reproduce Beauty pointwise "${large[@]}" --pretraining-seeds 3
     reproduce Toys_and_Games pointwise "${large[@]}" --pretraining-seeds 3
     for loss in softmax pairwise; do
@@ -63,8 +68,6 @@ all_reproductions() {
     reproduce movielens-small pointwise "${movielens[@]}"
     reproduce Beauty softmax "${large[@]}" --pretraining-seeds 3
     reproduce Toys_and_Games softmax "${large[@]}" --pretraining-seeds 3
-    reproduce Sports_and_Outdoors softmax "${large[@]}"
-    reproduce Yelp softmax "${large[@]}"
     reproduce Beauty pairwise "${large[@]}" --pretraining-seeds 3
     reproduce Toys_and_Games pairwise "${large[@]}" --pretraining-seeds 3
 }

@@ -67,7 +67,7 @@ def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
     assert not stopped or len(history["epoch"]) - 1 - best >= run["finetuning"]["patience"] - 1
 
 
-@pytest.mark.parametrize("name", ["growth", "lazy_adam"])
+@pytest.mark.parametrize("name", ["growth", "lazy_adam", "repeats"])
 def test_what_a_benchmark_wrote_says_where_it_comes_from(name):
     measured = json.loads((RESULTS / f"{name}.json").read_text())
     assert measured["command"].startswith(f"{name}.py ") and len(measured["commit"]) == 40
@@ -308,7 +308,7 @@ def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
     files = sorted(DATA.glob("*.safetensors"))
     assert files
     for path in files:
-        assert path.stat().st_size < 3e6
+        assert path.stat().st_size < 4e6
         card = path.with_suffix(".md").read_text()
         assert "s3rec reproduce" in card and "**Licence.**" in card
         model = s3.load_model(path.stem)
@@ -317,8 +317,8 @@ def test_every_shipped_weight_is_small_finite_and_has_a_model_card():
         s3.load_model("no such weights")
 
 
-NAMES = {"Beauty": "Beauty", "Toys_and_Games": "Toys", "LastFM": "LastFM",
-         "movielens-small": "MovieLens"}
+NAMES = {"Beauty": "Beauty", "Sports_and_Outdoors": "Sports", "Toys_and_Games": "Toys",
+         "Yelp": "Yelp", "LastFM": "LastFM", "movielens-small": "MovieLens"}
 STARTS = {"scratch": "from scratch (SASRec)", "pretrained": "pretrained",
           **{f"{dataset}-epochs-150": "the authors' weights" for dataset in NAMES}}
 ROWS = [(protocol, dataset, start) for protocol in PROTOCOLS for dataset in NAMES

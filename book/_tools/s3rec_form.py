@@ -127,7 +127,7 @@ def findings() -> dict[str, str]:
 
     gains = [mean(name, "pretrained-pointwise", "sampled", "MRR")
              / mean(name, "scratch-pointwise", "sampled", "MRR") - 1
-             for name in ("Beauty", "Toys_and_Games", "LastFM")]
+             for name in ("Beauty", "Sports_and_Outdoors", "Toys_and_Games", "Yelp", "LastFM")]
     losses = {loss: mean("Beauty", f"pretrained-{loss}", "full", "NDCG@10")
               for loss in ("pointwise", "softmax")}
     return {"gain_low": f"{100 * min(gains):.0f}", "gain_high": f"{100 * max(gains):.0f}",

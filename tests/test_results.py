@@ -74,6 +74,16 @@ def test_what_a_benchmark_wrote_says_where_it_comes_from(name):
     assert "cores" in measured["machine"]
 
 
+def test_what_was_counted_in_several_ways_is_what_the_runs_measured():
+    counted = pd.DataFrame(json.loads((RESULTS / "repeats.json").read_text())["measured"])
+    everybody = counted[counted["users"] == "everybody"]
+    for rule, protocol in (("among 99", "sampled"), ("seen left out", "full")):
+        for row in everybody[everybody["rule"] == rule].to_dict("records"):
+            run = RUNS["Yelp", f"{row['start']}-{row['loss']}-seed{row['seed']}"]
+            for name in ("HR@5", "HR@10", "HR@20", "NDCG@10", "MRR"):
+                assert row[name] == pytest.approx(run[protocol]["metrics"][name], abs=1e-5)
+
+
 def test_the_growth_benchmark_measured_its_base():
     measured = json.loads((RESULTS / "growth.json").read_text())
     assert measured["growth"].keys() == measured["base"].keys()

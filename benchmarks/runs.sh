@@ -75,6 +75,8 @@ all_reproductions() {
 all_trials() {
     trials Beauty authors
     trials Toys_and_Games authors
+    trials Beauty second-pretraining
+    trials Toys_and_Games second-pretraining
     trials Beauty sampled
     trials Beauty search
 }

@@ -3,6 +3,7 @@
     python benchmarks/trials.py authors Beauty       # their weights, their scripts' settings
     python benchmarks/trials.py sampled Beauty       # the softmax over all items and over some
     python benchmarks/trials.py search Beauty        # six candidates, measured on validation alone
+    python benchmarks/trials.py second-pretraining Beauty # with another seed: is it luck?
     python benchmarks/trials.py again-softmax Beauty # the runs of `s3rec reproduce`, finetuned from
                                                      # the pretrained weights that ship
 
@@ -45,6 +46,7 @@ class Trial:
     sizes: dict = field(default_factory=dict)  # of a model that starts from scratch
     dropout: float = 0.5  # of finetuning
     forms: dict = field(default_factory=dict)  # of pretraining
+    pretraining_seed: int | None = None  # that of finetuning, if there is none
 
 
 SOFTMAX = {"loss": "softmax", "validation_protocol": "full"}
@@ -70,6 +72,7 @@ QUESTIONS = {
         "scratch-dropout-0.3": Trial("scratch", SOFTMAX, dropout=0.3),
         "scratch-width-128": Trial("scratch", SOFTMAX, {"hidden_size": 128}),
     },
+    "second-pretraining": {"pretrained-pointwise": Trial(finetuning=POINTWISE, pretraining_seed=1)},
 } | {
     f"again-{loss}": {f"scratch-{loss}": Trial("scratch", {"loss": loss}),
                       f"pretrained-{loss}": Trial("shipped", {"loss": loss})}
@@ -86,6 +89,8 @@ def started(trial: Trial, data, seed: int, runs: Path):
         past = s3.load_results(data.name)["pretrained-pointwise"][0]
         return s3.load_model(f"{data.name}-pretrained"), {
             name: past[name] for name in past if name.startswith("pretraining")}
+    if trial.pretraining_seed is not None:
+        seed = trial.pretraining_seed
     config = replace(PRETRAINING.get(data.name, LARGE), forms=trial.forms, seed=seed)
     model, record = new_model(data, s3.ModelConfig.for_dataset(data, **trial.sizes), seed), {}
     if trial.start == "pretrained":

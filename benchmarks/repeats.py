@@ -8,12 +8,14 @@ target (ours), leave out nothing, or give all that was seen the score 0, the tar
 authors'). Ranks are those of the finetuned models of ``s3rec reproduce``, which --runs holds.
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
+from gains import gain
 
 import s3rec_mini as s3
 from s3rec_mini.evaluation import evaluating, last_states, users_by_length
@@ -52,17 +54,22 @@ def main(dataset: Annotated[str, typer.Argument(help="One of the authors'.")] = 
     old = np.array([target in history for history, target in zip(histories, targets, strict=True)])
     newest = sum(history[-1] == target for history, target in zip(histories, targets, strict=True))
     groups = {"everybody": np.full(len(old), True), "had it before": old, "new to them": ~old}
-    rows = []
+    rows, ranks = [], defaultdict(list)
     for path in sorted((runs / data.name).glob("*-*-seed*/model.safetensors")):
         start, loss, seed = path.parent.name.split("-")
         model = s3.S3Rec.load(path)
         for rule, found in ranks_by_rule(model, data).items():
             for group, users in groups.items():
                 metrics = s3.metrics_from_ranks(found[users])
+                ranks[loss, rule, group, start].append(found[users])
                 rows.append({"start": start, "loss": loss, "seed": int(seed[4:]), "rule": rule,
                              "users": group, **{name: round(metrics[name], 5) for name in SHOWN}})
+    gains = [{"loss": loss, "rule": rule, "group": group, "metric": metric,
+              **gain(pretrained, ranks[loss, rule, group, "scratch"], metric)}
+             for (loss, rule, group, start), pretrained in ranks.items() if start == "pretrained"
+             for metric in SHOWN]
     write_record({"dataset": data.name, "num_users": len(old), "had it before": int(old.sum()),
-                  "had it last": int(newest), "measured": rows}, results)
+                  "had it last": int(newest), "measured": rows, "gains": gains}, results)
 
 
 if __name__ == "__main__":

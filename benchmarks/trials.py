@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 import s3rec_mini as s3
@@ -115,6 +116,7 @@ def run(question: str, name: str, trial: Trial, data, seed: int, folder: Path, r
     drawn = drawn if drawn.exists() else None
     negatives = read_negatives(drawn, data)
     history = s3.finetune(model, data, config, runs / where / f"{name}-seed{seed}", negatives)
+    model.save(runs / where / f"{name}-seed{seed}" / "model.safetensors", torch.float16)
     split = "validation" if question == "search" else "test"
     measured, ranks = measure(model, data, split, negatives)
     write_ranks(ranks, data.num_items, results.with_suffix(".npz"))

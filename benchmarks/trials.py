@@ -129,10 +129,11 @@ def run(question: str, name: str, trial: Trial, data, seed: int, folder: Path, r
 def main(question: Annotated[str, typer.Argument(help=f"One of {', '.join(QUESTIONS)}.")],
          dataset: Annotated[str, typer.Argument(help="One of the authors'.")],
          folder: Annotated[Path, typer.Option(help="Where results go.")] = Path("runs/results"),
-         runs: Annotated[Path, typer.Option(help="Where checkpoints go.")] = Path("runs")):
+         runs: Annotated[Path, typer.Option(help="Where checkpoints go.")] = Path("runs"),
+         only: Annotated[list[int] | None, typer.Option(help="Seeds, in place of all.")] = None):
     """Run all trials of a question, three seeds each (the search one)."""
     data = s3.load_dataset(dataset)
-    for seed in range(SEEDS.get(question, 3)):
+    for seed in only or range(SEEDS.get(question, 3)):
         for name, trial in QUESTIONS[question].items():
             run(question, name, trial, data, seed, folder, runs)
 

@@ -7,10 +7,9 @@
     python benchmarks/trials.py again-softmax Beauty # the runs of `s3rec reproduce`, finetuned from
                                                      # the pretrained weights that ship
 
-Results go to --folder, checkpoints to --runs, where the pretraining of ``s3rec reproduce`` is found
-if it was run; what is there is not run again. The candidates of the search were written down before
-any test figure of theirs was seen, and it never measures one. What runs again goes to the folder of
-the runs whose place it takes.
+Results go to --folder, checkpoints to --runs; what is there is not run again. The candidates of the
+search were written down before any test figure of theirs was seen, and it never measures one. What
+runs again goes to the folder of the runs whose place it takes.
 """
 
 import os
@@ -42,7 +41,7 @@ PATIENCE = {"LastFM": 20}  # few steps an epoch: see FinetuneConfig
 class Trial:
     """Where a model starts from, and how it is finetuned."""
 
-    start: str = "pretrained"  # or scratch, or authors, or shipped: our weights of the package
+    start: str = "shipped"  # our weights of the package; or scratch, authors, or pretrained here
     finetuning: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)  # of a model that starts from scratch
     dropout: float = 0.5  # of finetuning
@@ -62,18 +61,21 @@ QUESTIONS = {
         "scratch-epoch-by-full-ranking": Trial("scratch", BY_FULL),  # is it a gain of pretraining?
     },
     "sampled": {
-        f"{start}-{items}-items": Trial(start, {"loss": "sampled_softmax", "sampled_items": items})
-        for start in ("scratch", "pretrained") for items in (256, 1024)
+        f"{start}-{items}-items": Trial(where, {"loss": "sampled_softmax", "sampled_items": items})
+        for start, where in (("scratch", "scratch"), ("pretrained", "shipped"))
+        for items in (256, 1024)
     },
     "search": {
         "pretrained": Trial(finetuning=SOFTMAX),
         "pretrained-dropout-0.3": Trial(finetuning=SOFTMAX, dropout=0.3),
         "pretrained-dropout-0.2": Trial(finetuning=SOFTMAX, dropout=0.2),
-        "pretrained-mip-infonce": Trial(finetuning=SOFTMAX, forms={"mip": "infonce"}),
+        "pretrained-mip-infonce": Trial("pretrained", SOFTMAX, forms={"mip": "infonce"}),
         "scratch-dropout-0.3": Trial("scratch", SOFTMAX, dropout=0.3),
         "scratch-width-128": Trial("scratch", SOFTMAX, {"hidden_size": 128}),
     },
-    "second-pretraining": {"pretrained-pointwise": Trial(finetuning=POINTWISE, pretraining_seed=1)},
+    "second-pretraining": {
+        "pretrained-pointwise": Trial("pretrained", POINTWISE, pretraining_seed=1),
+    },
 } | {
     f"again-{loss}": {f"scratch-{loss}": Trial("scratch", {"loss": loss}),
                       f"pretrained-{loss}": Trial("shipped", {"loss": loss})}
@@ -86,14 +88,14 @@ def started(trial: Trial, data, seed: int, runs: Path):
     """Return the model that is finetuned, and what is recorded of its pretraining."""
     if trial.start == "authors":
         return official.load_checkpoint(FILES / f"{data.name}-epochs-150.pt", data), {}
-    if trial.start == "shipped":
-        past = s3.load_results(data.name)["pretrained-pointwise"][0]
-        return s3.load_model(f"{data.name}-pretrained"), {
-            name: past[name] for name in past if name.startswith("pretraining")}
     if trial.pretraining_seed is not None:
         seed = trial.pretraining_seed
     config = replace(PRETRAINING.get(data.name, LARGE), forms=trial.forms, seed=seed)
     model, record = new_model(data, s3.ModelConfig.for_dataset(data, **trial.sizes), seed), {}
+    if trial.start == "shipped":
+        model = s3.load_model(f"{data.name}-pretrained")
+        past = s3.load_results(data.name)["pretrained-pointwise"][0]
+        record = {name: past[name] for name in past if name.startswith("pretraining")}
     if trial.start == "pretrained":
         form = "".join(f"-{name}-{form}" for name, form in trial.forms.items())
         where = runs / data.name / f"pretraining{form}-seed{seed}"
@@ -101,6 +103,7 @@ def started(trial: Trial, data, seed: int, runs: Path):
         record = stage_record("pretraining", config, history)
     tuned = s3.S3Rec(replace(model.config, dropout=trial.dropout))
     tuned.load_state_dict(model.state_dict())
+    tuned.vocabulary = model.vocabulary
     return tuned, record
 
 

@@ -51,25 +51,25 @@ movielens=(--patience 20 --pretraining-seeds 3 --pretraining-batch-size 100 --pr
     --prefixes-per-user 2)
 
 all_reproductions() {
+    reproduce LastFM pointwise "${lastfm[@]}"
+    reproduce Beauty pointwise "${large[@]}"
+    reproduce Toys_and_Games pointwise "${large[@]}"
     reproduce Sports_and_Outdoors pointwise "${sports[@]}"
     reproduce Yelp pointwise "${yelp[@]}"
-    trials Sports_and_Outdoors again-softmax
-    trials Yelp again-softmax
-    reproduce LastFM pointwise "${lastfm[@]}"
     authors LastFM --patience 20 --negatives "$S3REC_DATA"
     authors Beauty
     authors Toys_and_Games
-    reproduce Beauty pointwise "${large[@]}" --pretraining-seeds 3
-    reproduce Toys_and_Games pointwise "${large[@]}" --pretraining-seeds 3
-    for loss in softmax pairwise; do
-        reproduce LastFM "$loss" "${lastfm[@]}"
-        reproduce movielens-small "$loss" "${movielens[@]}"
-    done
+    reproduce LastFM softmax "${lastfm[@]}"
+    reproduce Beauty softmax "${large[@]}"
+    reproduce Toys_and_Games softmax "${large[@]}"
+    reproduce Sports_and_Outdoors softmax "${sports[@]}"
+    reproduce Yelp softmax "${yelp[@]}"
     reproduce movielens-small pointwise "${movielens[@]}"
-    reproduce Beauty softmax "${large[@]}" --pretraining-seeds 3
-    reproduce Toys_and_Games softmax "${large[@]}" --pretraining-seeds 3
-    reproduce Beauty pairwise "${large[@]}" --pretraining-seeds 3
-    reproduce Toys_and_Games pairwise "${large[@]}" --pretraining-seeds 3
+    reproduce movielens-small softmax "${movielens[@]}"
+    reproduce movielens-small pairwise "${movielens[@]}"
+    reproduce LastFM pairwise "${lastfm[@]}"
+    reproduce Beauty pairwise "${large[@]}"
+    reproduce Toys_and_Games pairwise "${large[@]}"
 }
 
 all_trials() {

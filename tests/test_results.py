@@ -68,7 +68,7 @@ def test_a_run_says_where_it_comes_from_and_agrees_with_itself(key):
     assert not stopped or len(history["epoch"]) - 1 - best >= run["finetuning"]["patience"] - 1
 
 
-@pytest.mark.parametrize("name", ["growth", "lazy_adam", "repeats"])
+@pytest.mark.parametrize("name", ["gains", "growth", "lazy_adam", "repeats"])
 def test_what_a_benchmark_wrote_says_where_it_comes_from(name):
     measured = json.loads((RESULTS / f"{name}.json").read_text())
     assert measured["command"].startswith(f"{name}.py ") and len(measured["commit"]) == 40
@@ -83,6 +83,37 @@ def test_what_was_counted_in_several_ways_is_what_the_runs_measured():
             run = RUNS["Yelp", f"{row['start']}-{row['loss']}-seed{row['seed']}"]
             for name in ("HR@5", "HR@10", "HR@20", "NDCG@10", "MRR"):
                 assert row[name] == pytest.approx(run[protocol]["metrics"][name], abs=1e-5)
+
+
+def test_the_gains_are_those_of_every_run_whose_ranks_are_kept():
+    told = {}
+    for row in json.loads((RESULTS / "gains.json").read_text())["gains"]:
+        told[row["folder"], row["loss"], row["protocol"], row["metric"]] = row
+    kept = set()
+    for path in (RESULTS / "ranks").rglob("pretrained-*-seed0.npz"):
+        folder = path.parent.relative_to(RESULTS / "ranks").as_posix()
+        loss = path.stem.split("-")[1]
+        whole = folder.split("/")[-1]
+        runs = [s3.load_ranks(where)[f"{start}-{loss}"]
+                for where, start in ((folder, "pretrained"), (whole, "scratch"))]
+        for protocol in PROTOCOLS:
+            row = told[folder, loss, protocol, "MRR"]
+            gains = np.array([1 / here[protocol] - 1 / there[protocol]
+                              for here, there in zip(*runs, strict=True)])  # (S, U)
+            assert row["gain"] == pytest.approx(gains.mean(), rel=1e-5)
+            for axis, unit in ((0, "users"), (1, "seeds")):
+                means = gains.mean(axis)
+                error = means.std(ddof=1) / len(means) ** 0.5
+                assert row[f"error over {unit}"] == pytest.approx(error, rel=1e-5)
+                assert row[unit] == len(means)
+            kept.add((folder, loss, protocol))
+            for metric in ("HR@5", "HR@10", "HR@20", "NDCG@10"):
+                row, means = told[folder, loss, protocol, metric], [
+                    np.mean([RUNS[where, f"{start}-{loss}-seed{seed}"][protocol]["metrics"][metric]
+                             for seed in range(3)])
+                    for where, start in ((folder, "pretrained"), (whole, "scratch"))]
+                assert row["gain"] == pytest.approx(means[0] - means[1], rel=1e-4, abs=1e-8)
+    assert {key[:3] for key in told} == kept
 
 
 def test_the_growth_benchmark_measured_its_base():

@@ -3,7 +3,7 @@
     python benchmarks/gains.py --results s3rec_mini/data/results/gains.json
 
 The ranks are too large for what pip installs. This file holds what the book needs of them: for each
-dataset, loss, protocol and metric the mean gain over runs from scratch, of runs from our pretraining
+dataset, loss, protocol and metric the mean gain over runs from scratch, from our pretraining
 and from the authors' weights, and the standard errors over users and over seeds, as
 `s3rec_mini.paired_difference` finds them.
 """

@@ -88,16 +88,18 @@ def test_what_was_counted_in_several_ways_is_what_the_runs_measured():
 def test_the_gains_are_those_of_every_run_whose_ranks_are_kept():
     told = {}
     for row in json.loads((RESULTS / "gains.json").read_text())["gains"]:
-        told[row["folder"], row["loss"], row["protocol"], row["metric"]] = row
+        told[row["folder"], row["start"], row["loss"], row["protocol"], row["metric"]] = row
     kept = set()
-    for path in (RESULTS / "ranks").rglob("pretrained-*-seed0.npz"):
+    for path in (RESULTS / "ranks").rglob("*-seed0.npz"):
         folder = path.parent.relative_to(RESULTS / "ranks").as_posix()
-        loss = path.stem.split("-")[1]
+        begun, _, loss = path.stem.removesuffix("-seed0").rpartition("-")
         whole = folder.split("/")[-1]
-        runs = [s3.load_ranks(where)[f"{start}-{loss}"]
-                for where, start in ((folder, "pretrained"), (whole, "scratch"))]
+        if folder.startswith("authors/") or begun == "scratch":
+            continue
+        pair = (folder, begun), (whole, "scratch")
+        runs = [s3.load_ranks(where)[f"{start}-{loss}"] for where, start in pair]
         for protocol in PROTOCOLS:
-            row = told[folder, loss, protocol, "MRR"]
+            row = told[folder, begun, loss, protocol, "MRR"]
             gains = np.array([1 / here[protocol] - 1 / there[protocol]
                               for here, there in zip(*runs, strict=True)])  # (S, U)
             assert row["gain"] == pytest.approx(gains.mean(), rel=1e-5)
@@ -106,14 +108,13 @@ def test_the_gains_are_those_of_every_run_whose_ranks_are_kept():
                 error = means.std(ddof=1) / len(means) ** 0.5
                 assert row[f"error over {unit}"] == pytest.approx(error, rel=1e-5)
                 assert row[unit] == len(means)
-            kept.add((folder, loss, protocol))
+            kept.add((folder, begun, loss, protocol))
             for metric in ("HR@5", "HR@10", "HR@20", "NDCG@10"):
-                row, means = told[folder, loss, protocol, metric], [
+                row, means = told[folder, begun, loss, protocol, metric], [
                     np.mean([RUNS[where, f"{start}-{loss}-seed{seed}"][protocol]["metrics"][metric]
-                             for seed in range(3)])
-                    for where, start in ((folder, "pretrained"), (whole, "scratch"))]
+                             for seed in range(3)]) for where, start in pair]
                 assert row["gain"] == pytest.approx(means[0] - means[1], rel=1e-4, abs=1e-8)
-    assert {key[:3] for key in told} == kept
+    assert {key[:4] for key in told} == kept
 
 
 def test_the_growth_benchmark_measured_its_base():

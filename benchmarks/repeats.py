@@ -15,13 +15,11 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from gains import gain
+from gains import METRICS, gain
 
 import s3rec_mini as s3
 from s3rec_mini.evaluation import evaluating, last_states, users_by_length
 from s3rec_mini.tools.results import write_record
-
-SHOWN = ("HR@5", "HR@10", "HR@20", "NDCG@10", "MRR")
 
 
 @torch.no_grad()
@@ -63,11 +61,11 @@ def main(dataset: Annotated[str, typer.Argument(help="One of the authors'.")] = 
                 metrics = s3.metrics_from_ranks(found[users])
                 ranks[loss, rule, group, start].append(found[users])
                 rows.append({"start": start, "loss": loss, "seed": int(seed[4:]), "rule": rule,
-                             "users": group, **{name: round(metrics[name], 5) for name in SHOWN}})
+                             "users": group, **{name: round(metrics[name], 5) for name in METRICS}})
     gains = [{"loss": loss, "rule": rule, "group": group, "metric": metric,
               **gain(pretrained, ranks[loss, rule, group, "scratch"], metric)}
              for (loss, rule, group, start), pretrained in ranks.items() if start == "pretrained"
-             for metric in SHOWN]
+             for metric in METRICS]
     write_record({"dataset": data.name, "num_users": len(old), "had it before": int(old.sum()),
                   "had it last": int(newest), "measured": rows, "gains": gains}, results)
 

@@ -107,7 +107,7 @@ def test_what_the_ledger_calls_large_and_small_is_so_in_the_stored_results():
         "scratch-pointwise", "pretrained-paper-pointwise", "pretrained-pointwise"))
     longer = mean(lastfm["LastFM-epochs-150-pointwise"], "sampled", "MRR")
     assert released / scratch > 1.2
-    assert abs(printed / scratch - 1) < 0.03 and abs(longer / released - 1) < 0.03
+    assert abs(printed / scratch - 1) < 0.03 and abs(longer / released - 1) < 0.02
     for runs in map(s3.load_results, ("Beauty", "Toys_and_Games")):
         for start in ("scratch", "pretrained"):
             pairwise, pointwise, softmax = (mean(runs[f"{start}-{loss}"], "full", "NDCG@10")
